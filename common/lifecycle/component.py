@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a component is, and what its host lends it while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+log = structlog.get_logger("lifecycle")
+
+
+class Life:
+    """One run of a component: its readiness, its wish to stop, and the addresses on which it listens."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stopping = asyncio.Event()
+        self.reason: str | None = "starting"
+        """Why the component is not ready; None when it is."""
+        self.addresses: dict[str, str] = {}
+        """Listener name -> `host:port` as really bound (port 0 is resolved)."""
+        self._changed = asyncio.Event()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.reason is None
+
+    def ready(self) -> None:
+        """Say that every listener serves and the first synchronisation is done."""
+        if self.reason is not None:
+            log.info("ready", component=self.name, **{f"listen_{name}": address for name, address in self.addresses.items()})
+        self.reason = None
+        self._wake()
+
+    def not_ready(self, reason: str) -> None:
+        """Say why traffic should not come here now; `reason` is shown to people by /ready."""
+        self.reason = reason
+        self._wake()
+
+    def listening(self, listener: str, address: str) -> None:
+        self.addresses[listener] = address
+        self._wake()
+
+    async def until_ready(self) -> None:
+        while self.reason is not None:
+            await self._changed.wait()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+class Component(Protocol):
+    """Something that a host can run. `run` returns after `life.stopping` is set and its `async with` blocks are left: that is its drain."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def run(self, life: Life) -> None: ...

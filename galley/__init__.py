@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Galley: configuration in - validated, analysed, stored, distributed."""
