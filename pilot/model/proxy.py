@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who asks: a proxy as its node id and metadata describe it, checked against the certificate of its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from common.mesh.names import SERVICE_DOMAIN
+from common.mesh.node import InterceptionMode, NodeId, NodeMetadata, ProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """One connected Envoy. Generated resources may depend on it only through the keys that `generator.plan` chooses."""
+
+    type: ProxyType
+    name: str
+    namespace: str
+    addresses: tuple[str, ...]
+    """Its own addresses, the node id's first."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    service_account: str = ""
+    interception: InterceptionMode = "REDIRECT"
+    outbound_bind: str = ""
+    """NONE mode: where its outbound listeners are bound."""
+    application_address: str = "127.0.0.1"
+    """Where its inbound clusters find the application."""
+    locality: str = ""
+
+    @property
+    def domain(self) -> str:
+        """DNS search domain: short names resolve inside it."""
+        return f"{self.namespace}.{SERVICE_DOMAIN}"
+
+    @property
+    def address(self) -> str:
+        return self.addresses[0]
+
+    @classmethod
+    def from_node(cls, node: NodeId, metadata: NodeMetadata, *, locality: str = "") -> Proxy:
+        """Join id and metadata. In REDIRECT mode the application is reached on loopback, in NONE mode on its declared address.
+
+        `locality` is Envoy's own `region/zone/subzone`.
+        """
+        extra = tuple(address for address in metadata.INSTANCE_IPS.split(",") if address and address != node.ip)
+        none = metadata.INTERCEPTION_MODE == "NONE"
+        return cls(
+            type=node.type,
+            name=node.name,
+            namespace=node.namespace,
+            addresses=(node.ip, *extra),
+            labels=metadata.LABELS,
+            service_account=metadata.SERVICE_ACCOUNT,
+            interception=metadata.INTERCEPTION_MODE,
+            outbound_bind=(metadata.OUTBOUND_BIND_ADDRESS or "127.0.0.1") if none else "",
+            application_address=(metadata.APPLICATION_ADDRESS or "127.0.0.1") if none else "127.0.0.1",
+            locality=locality,
+        )
