@@ -23,8 +23,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     spec: type[msgspec.Struct]
     cluster_scoped: bool = False
     short_names: tuple[str, ...] = ()
-    payload_field: str = "spec"
-    """Where the typed part stands in the document. Only `Endpoints` differs: Kubernetes writes `subsets` at the top level."""
+    payload_field: str | None = "spec"
+    """Where the typed part stands in the document. None is the document's own top level: Kubernetes writes `Endpoints` so."""
 
     @property
     def api_version(self) -> str:

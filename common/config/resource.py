@@ -8,13 +8,16 @@ one path for split and merged mode, so both see the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from common.config.registry import Kind, registry
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+ENVELOPE: Final = ("apiVersion", "kind", "metadata", "status")
+"""The fields of every document around its typed part. `status` belongs to the control plane and is never read from a user."""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,14 +80,15 @@ _WRITER = msgspec.json.Encoder(order="sorted")
 
 def encode(resource: Resource[Any]) -> bytes:
     """Canonical JSON: sorted keys, defaults omitted, no spaces. Equal resources give equal bytes in every process."""
-    return _WRITER.encode(
-        {
-            "apiVersion": resource.kind.api_version,
-            "kind": resource.kind.name,
-            "metadata": resource.metadata,
-            resource.kind.payload_field: resource.spec,
-        }
-    )
+    return _WRITER.encode(to_document(resource))
+
+
+def to_document(resource: Resource[Any]) -> dict[str, Any]:
+    """The resource as plain values, in the shape of its document."""
+    kind = resource.kind
+    document = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": msgspec.to_builtins(resource.metadata)}
+    payload = msgspec.to_builtins(resource.spec)
+    return document | (payload if kind.payload_field is None else {kind.payload_field: payload})
 
 
 def decode(body: bytes) -> Resource[Any]:
@@ -100,7 +104,14 @@ def from_document(document: Mapping[str, Any]) -> Resource[Any]:
     kind = registry.find(str(document.get("apiVersion", "")), str(document.get("kind", "")))
     try:
         metadata = msgspec.convert(document.get("metadata") or {}, Metadata)
-        spec = msgspec.convert(document.get(kind.payload_field) or {}, kind.spec)
+        spec = msgspec.convert(payload_of(kind, document) or {}, kind.spec)
     except msgspec.ValidationError as error:
         raise DecodeError(str(error)) from error
     return Resource(kind=kind, metadata=metadata, spec=spec)
+
+
+def payload_of(kind: Kind, document: Mapping[str, Any]) -> Any:
+    """The typed part of a document, still as plain values; None when it is absent."""
+    if kind.payload_field is None:
+        return {name: value for name, value in document.items() if name not in ENVELOPE}
+    return document.get(kind.payload_field)
