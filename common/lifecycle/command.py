@@ -57,7 +57,9 @@ def part_command(
     options = _options(settings_type)
     group.add_command(click.Command("serve", callback=serve, params=options, help=f"Run {name} until SIGTERM or Ctrl-C."))
     config_group = click.Group("config", help="Look at settings without starting.")
-    config_group.add_command(click.Command("check", callback=check, params=_options(settings_type), help="Print every effective setting with its origin."))
+    config_group.add_command(
+        click.Command("check", callback=check, params=_options(settings_type), help="Print every effective setting with its origin.")
+    )
     group.add_command(config_group)
     group.add_command(click.Command("version", callback=version, help="Print the version."))
     return group
@@ -65,7 +67,9 @@ def part_command(
 
 def _options(settings_type: type[PartSettings]) -> list[click.Parameter]:
     options: list[click.Parameter] = [
-        click.Option(["--config"], type=click.Path(path_type=Path, dir_okay=False), help="YAML file of settings; flags and environment come first.")
+        click.Option(
+            ["--config"], type=click.Path(path_type=Path, dir_okay=False), help="YAML file of settings; flags and environment come first."
+        )
     ]
     for name, field in settings_type.model_fields.items():
         flag = f"--{name.replace('_', '-')}"

@@ -47,6 +47,10 @@ class Life:
         while self.reason is not None:
             await self._changed.wait()
 
+    async def until_changed(self) -> None:
+        """Return when readiness or an address changes next."""
+        await self._changed.wait()
+
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -18,7 +19,9 @@ FIRST_DELAY, LAST_DELAY = 0.05, 5.0  # seconds between restarts of a failing com
 HEALTHY_AFTER = 30.0  # a run of this many seconds resets the back-off
 
 
-async def host(components: Sequence[Component], lives: Mapping[str, Life] | None = None, *, grace: float = 5.0, stop: asyncio.Event | None = None) -> None:
+async def host(
+    components: Sequence[Component], lives: Mapping[str, Life] | None = None, *, grace: float = 5.0, stop: asyncio.Event | None = None
+) -> None:
     """Run until SIGTERM or SIGINT (or until `stop` is set), then stop the components, last started first.
 
     `lives` lets a caller share readiness with a health page; `grace` is in seconds and for each component.
@@ -41,10 +44,11 @@ async def host(components: Sequence[Component], lives: Mapping[str, Life] | None
 
     for component in components:
         tasks.append((component, asyncio.create_task(_keep(component, shared[component.name], stop), name=component.name)))
-    fatal = asyncio.gather(*(task for _, task in tasks))
-    stopped = asyncio.create_task(stop.wait(), name="stop")
+    fatal: asyncio.Future[list[None]] = asyncio.gather(*(task for _, task in tasks))
+    stopped = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait([fatal, stopped], return_when=asyncio.FIRST_COMPLETED)
+        watched: list[asyncio.Future[Any]] = [fatal, stopped]
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         for component, task in reversed(tasks):
             shared[component.name].stopping.set()
             done, _ = await asyncio.wait([task], timeout=grace)

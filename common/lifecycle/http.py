@@ -39,7 +39,9 @@ def bind(address: str) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise StartError(f"cannot listen on {address}: {error.strerror}; choose another address or end the process that holds it") from error
+        raise StartError(
+            f"cannot listen on {address}: {error.strerror}; choose another address or end the process that holds it"
+        ) from error
     sock.listen(1024)
     sock.setblocking(False)
     return sock
@@ -66,13 +68,21 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve_http(app: Any, sock: socket.socket, *, ssl_context: ssl.SSLContext | None = None, grace: float = 2.0) -> AsyncIterator[None]:
+async def serve_http(
+    app: Any, sock: socket.socket, *, ssl_context: ssl.SSLContext | None = None, grace: float = 2.0
+) -> AsyncIterator[None]:
     """Serve an ASGI application on a bound socket for as long as the block lasts; open requests get `grace` seconds to end.
 
     The context may change its certificate while serving (`common.identity.tls.ssl_context` does).
     """
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", server_header=False, date_header=False, timeout_graceful_shutdown=max(1, round(grace))
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=max(1, round(grace)),
     )
     config.load()
     config.ssl = ssl_context

@@ -25,7 +25,9 @@ class PartSettings(BaseModel):
     trust_domain: str = Field(names.TRUST_DOMAIN, description="trust domain of the mesh's SPIFFE identities")
     monitoring_address: str = Field(f"127.0.0.1:{names.MONITORING}", description="/metrics, /healthz, /ready, /version; empty turns it off")
     ctrlz_address: str = Field(f"127.0.0.1:{names.CONTROLZ}", description="introspection pages (need an API token); empty turns them off")
-    join_file: Path | None = Field(None, description="join token and root bundle from Citadel (0600); needed until the part holds a certificate")
+    join_file: Path | None = Field(
+        None, description="join token and root bundle from Citadel (0600); needed until the part holds a certificate"
+    )
     citadel_address: str = Field(f"127.0.0.1:{names.CITADEL_CSR}", description="Citadel's certificate service (server TLS, join tokens)")
     citadel_renewal_address: str = Field(f"127.0.0.1:{names.CITADEL_RENEWAL}", description="Citadel's renewal service (mutual TLS)")
     log_output_level: str = Field("default:info", description="comma list of scope:level; levels debug, info, warning, error, none")
@@ -52,7 +54,9 @@ class Effective(NamedTuple):
 P = TypeVar("P", bound=PartSettings)
 
 
-def load(settings_type: type[P], *, prefix: str, flags: Mapping[str, Any], config: Path | None, environment: Mapping[str, str] = os.environ) -> Effective:
+def load(
+    settings_type: type[P], *, prefix: str, flags: Mapping[str, Any], config: Path | None, environment: Mapping[str, str] = os.environ
+) -> Effective:
     """Merge the sources; `prefix` is the environment prefix, as `GALLEY_`. Raises StartError that names every bad setting with its origin."""
     values: dict[str, Any] = {}
     origins = dict.fromkeys(settings_type.model_fields, "default")
@@ -64,7 +68,7 @@ def load(settings_type: type[P], *, prefix: str, flags: Mapping[str, Any], confi
 
     if config is not None:
         from_file = _read(config)
-        take(from_file, {name: f"file {config}" for name in from_file})
+        take(from_file, dict.fromkeys(from_file, f"file {config}"))
     known = settings_type.model_fields
     from_environment = {name: environment[prefix + name.upper()] for name in known if prefix + name.upper() in environment}
     take(
@@ -87,12 +91,14 @@ def _split(annotation: Any, text: str) -> Any:
 
 def is_list(annotation: Any) -> bool:
     """Whether a setting holds several values (`tuple[...]`)."""
-    return getattr(annotation, "__origin__", None) in (tuple, list) or any(is_list(inner) for inner in get_args(annotation) if inner is not type(None))
+    return getattr(annotation, "__origin__", None) in (tuple, list) or any(
+        is_list(inner) for inner in get_args(annotation) if inner is not type(None)
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)  # noqa: S506 - CSafeLoader is the safe loader
+        content = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
     except (OSError, yaml.YAMLError) as error:
         raise StartError(f"cannot read the settings file {path}: {error}") from error
     if content is None:
