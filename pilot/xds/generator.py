@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this room asks of whoever makes the resources. `pilot.networking.generator` is the real one; tests bring their own.
+
+A snapshot and a proxy are opaque here: they are handed through, never looked into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from pilot.networking.generator import Generated, GroupKey
+
+Push = TypeVar("Push")
+Proxy = TypeVar("Proxy")
+Push_contra = TypeVar("Push_contra", contravariant=True)
+Proxy_contra = TypeVar("Proxy_contra", contravariant=True)
+
+
+class Generator(Protocol[Push_contra, Proxy_contra]):
+    """Pure functions of a snapshot. Called from the event loop and from a worker thread, each for its own snapshot."""
+
+    def plan(
+        self, push: Push_contra, proxy: Proxy_contra, type_url: str, names: Collection[str] | None, /
+    ) -> tuple[GroupKey, ...]:
+        """The groups whose union is the proxy's resources of a type. `names` are subscribed names (a frozenset); None is a wildcard."""
+        ...
+
+    def fingerprint(self, push: Push_contra, key: GroupKey, /) -> Hashable:
+        """Equal for one key in two snapshots only if `generate` gives equal output in both."""
+        ...
+
+    def generate(self, push: Push_contra, key: GroupKey, /) -> tuple[Generated, ...]: ...
