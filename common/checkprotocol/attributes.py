@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In which attributes an answer may be cached.
+
+Mixer's rules read attributes that the filter does not know: workload names, labels, query parameters. Mixer made these from attributes
+that the filter does know, so before an answer leaves, each reference is reduced to those. What remains is a *shape*: the list of
+attributes whose values, or absence, decide. An answer that depends on something which differs with every request is not cached at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple
+
+SERVICE_HEADER: Final = "x-istio-attributes"
+"""Carries the host name of the service that a mesh client meant; only proxies of the mesh exchange it."""
+SERVICE_METADATA: Final = "istio"
+SERVICE_METADATA_KEY: Final = "service"
+
+Direction = Literal["inbound", "outbound"]
+
+
+class Reference(NamedTuple):
+    """An attribute, or with `key` one entry of a string map, on which an answer depends. `key` is empty for other attributes."""
+
+    name: str
+    key: str = ""
+
+
+class Kind(NamedTuple):
+    """How the filter sends an attribute: the tag of its record."""
+
+    tag: str
+
+
+STRING, INT64, BOOL, ADDRESS, ENTRY = Kind("S"), Kind("I"), Kind("B"), Kind("P"), Kind("M")
+
+FILTER_ATTRIBUTES: Final[dict[str, Kind]] = {
+    "connection.mtls": BOOL,
+    "connection.requested_server_name": STRING,
+    "context.protocol": STRING,
+    "context.reporter.kind": STRING,
+    "destination.ip": ADDRESS,
+    "destination.port": INT64,
+    "destination.service.host": STRING,
+    "destination.service.name": STRING,
+    "destination.service.namespace": STRING,
+    "destination.service.uid": STRING,
+    "origin.ip": ADDRESS,
+    "request.headers": ENTRY,
+    "request.host": STRING,
+    "request.method": STRING,
+    "request.path": STRING,
+    "request.scheme": STRING,
+    "request.url_path": STRING,
+    "source.ip": ADDRESS,
+    "source.port": INT64,
+    "source.principal": STRING,
+}
+"""What the filter sends and can put into a cache key. `check_cache.lua` holds the same list; the vectors keep the two equal."""
+
+_EVERY_REQUEST: Final = frozenset({"request.time", "context.time", "context.timestamp", "connection.id"})
+_QUERY: Final = (Reference("request.path"),)
+_SOURCE: Final = (Reference("source.ip"), Reference("source.principal"))
+_DERIVED: Final[dict[str, tuple[Reference, ...]]] = {
+    "request.query_params": _QUERY,
+    "request.useragent": (Reference("request.headers", "user-agent"),),
+    "request.referer": (Reference("request.headers", "referer"),),
+    "request.id": (Reference("request.headers", "x-request-id"),),
+    "source.namespace": (Reference("source.principal"), Reference("source.ip")),
+    "source.user": (Reference("source.principal"),),
+    "destination.principal": (),  # the proxy's own certificate
+}
+
+
+def shape_of(referenced: Iterable[tuple[str, str | None]], direction: Direction) -> tuple[Reference, ...] | None:
+    """Reduce what an answer read, (name, map key or None), to a sorted shape; None when it cannot be cached.
+
+    What belongs to the reporting proxy itself (the workload at its side of the connection) is the same for all its requests and has no part in a key.
+    """
+    shape: set[Reference] = set()
+    own = "destination." if direction == "inbound" else "source."
+    for name, key in referenced:
+        if name in _EVERY_REQUEST or (name == "request.headers" and not key):
+            return None
+        if name == "request.headers":
+            shape.add(Reference(name, str(key)))
+        elif name in FILTER_ATTRIBUTES:
+            if not (name.startswith(own) and not name.startswith("destination.service.")) or name in ("destination.port", "destination.ip"):
+                shape.add(Reference(name))
+        elif name in _DERIVED:
+            shape.update(_DERIVED[name])
+        elif name.startswith("source.") and direction == "inbound":
+            shape.update(_SOURCE)
+        # Everything else is the proxy's own, or is never in the bag: the same for every request.
+    return tuple(sorted(shape))
+
+
+def join_service(host: str, name: str, namespace: str) -> str:
+    """One string for `destination.service.{host,name,namespace}`: host names and Kubernetes names hold no `|`."""
+    return f"{host}|{name}|{namespace}"
+
+
+def split_service(text: str) -> tuple[str, str, str]:
+    """Undo `join_service`; missing pieces are empty."""
+    host, _, rest = text.partition("|")
+    name, _, namespace = rest.partition("|")
+    return host, name, namespace

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies of the fast Check: a flat row of records, each a tag and a fixed number of netstrings (`5:hello`).
+
+Lua writes and reads this without a library, arbitrary bytes need no escape, and no value can run into the next. A reader skips nothing:
+an unknown tag is an error, because a policy answer that is half understood must not be acted on. The version stands in the path.
+
+| question | | answer | |
+|---|---|---|---|
+| `E` epoch | of the route | `C` code, message | missing when OK |
+| `H` version | which header selection was used | `V` milliseconds, uses | how long and how often it may be reused |
+| `D` id | deduplicates quota on a repeat | `R` name, key | one reference of the shape |
+| `S` `I` `B` `P` name, value | string, integer, `0`/`1`, address | `O` phase, operation, name, value | header operation |
+| `M` name, key, value | one entry of a string map | `X` status, body | direct response |
+| `Q` name, amount, best effort | quota | `Q` name, granted, milliseconds | quota result |
+| | | `q` name, reference, key | one reference of a quota result |
+| | | `W` version, names | header selection from now on; `*` is all |
+| | | `A` reason | ask again with all headers |
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from common.checkprotocol.attributes import Reference
+
+PATH: Final = "/mixer/check/v1"
+MAX_BODY: Final = 256 * 1024
+"""Octets: twice what Envoy accepts as request headers, with room for the frames."""
+MAX_RECORDS: Final = 4096
+ALL_HEADERS: Final = "*"
+
+_QUESTION_ARITY: Final = {"E": 1, "H": 1, "D": 1, "S": 2, "I": 2, "B": 2, "P": 2, "M": 3, "Q": 3}
+_ANSWER_ARITY: Final = {"C": 2, "V": 2, "R": 2, "O": 4, "X": 2, "Q": 3, "q": 3, "W": 2, "A": 1}
+
+
+class MessageError(ValueError):
+    """The body is not a row of records; the text says where and why."""
+
+
+class AskedQuota(NamedTuple):
+    """A quota that travels in a question."""
+
+    amount: int
+    best_effort: bool
+
+
+@dataclass(slots=True)
+class Question:
+    """What the filter asks. `attributes` are as Mixer's bag holds them: str, int, bool, address octets, maps of str."""
+
+    attributes: dict[str, Any] = field(default_factory=dict)
+    epoch: str = ""
+    headers_version: str = ""
+    """The header selection that the sender knew; empty when it sent all."""
+    dedup_id: str = ""
+    quotas: dict[str, AskedQuota] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Question:
+        """Raises MessageError."""
+        question = cls(attributes={"request.headers": {}})
+        attributes = question.attributes
+        for tag, values in records(body, _QUESTION_ARITY):
+            match tag:
+                case "M":
+                    entries = attributes.setdefault(values[0], {})
+                    if not isinstance(entries, dict):
+                        raise MessageError(f"attribute {values[0]!r} is a map and not a map")
+                    entries[values[1]] = values[2]
+                case "S":
+                    attributes[values[0]] = values[1]
+                case "B":
+                    attributes[values[0]] = values[1] == "1"
+                case "I":
+                    attributes[values[0]] = _integer(values[1])
+                case "P":
+                    attributes[values[0]] = _address(values[1])
+                case "Q":
+                    question.quotas[values[0]] = AskedQuota(_integer(values[1]), values[2] == "1")
+                case "E":
+                    question.epoch = values[0]
+                case "H":
+                    question.headers_version = values[0]
+                case _:
+                    question.dedup_id = values[0]
+        return question
+
+    def encode(self) -> bytes:
+        """The body, as the filter would write it; for tests and tools."""
+        rows = [record("E", self.epoch), record("H", self.headers_version), record("D", self.dedup_id)]
+        for name, value in self.attributes.items():
+            if isinstance(value, Mapping):
+                rows += [record("M", name, key, entry) for key, entry in value.items()]
+            elif isinstance(value, bool):
+                rows.append(record("B", name, "1" if value else "0"))
+            elif isinstance(value, int):
+                rows.append(record("I", name, str(value)))
+            elif isinstance(value, bytes):
+                rows.append(record("P", name, str(ipaddress.ip_address(value))))
+            else:
+                rows.append(record("S", name, value))
+        rows += [record("Q", name, str(asked.amount), "1" if asked.best_effort else "0") for name, asked in self.quotas.items()]
+        return b"".join(rows)
+
+
+class AnsweredHeader(NamedTuple):
+    """A header operation. `phase` is `request` or `response`, `operation` is `replace`, `remove` or `append`."""
+
+    phase: str
+    operation: str
+    name: str
+    value: str
+
+
+class AnsweredQuota(NamedTuple):
+    """Tokens granted, how many seconds they last, and in which attributes the quota counts."""
+
+    granted: int
+    valid_duration: float
+    shape: tuple[Reference, ...] | None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What Mixer answers. `shape` None, a zero duration or zero uses mean: for this request only."""
+
+    code: str = "OK"
+    message: str = ""
+    valid_duration: float = 0.0
+    valid_use_count: int = 0
+    shape: tuple[Reference, ...] | None = None
+    headers: tuple[AnsweredHeader, ...] = ()
+    direct_response: tuple[int, str] | None = None
+    quotas: dict[str, AnsweredQuota] = field(default_factory=dict)
+    selection: tuple[str, tuple[str, ...]] | None = None
+    """Version and names of the request headers that Mixer's policy reads."""
+    again: str = ""
+
+    def encode(self) -> bytes:
+        """The body."""
+        rows: list[bytes] = []
+        if self.again:
+            rows.append(record("A", self.again))
+        if self.code != "OK":
+            rows.append(record("C", self.code, self.message))
+        if self.shape is not None and self.valid_duration > 0 and self.valid_use_count > 0:
+            rows.append(record("V", str(round(self.valid_duration * 1000)), str(self.valid_use_count)))
+            rows += [record("R", *reference) for reference in self.shape]
+        rows += [record("O", *operation) for operation in self.headers]
+        if self.direct_response is not None:
+            rows.append(record("X", str(self.direct_response[0]), self.direct_response[1]))
+        for name, quota in self.quotas.items():
+            lasts = 0 if quota.shape is None else round(quota.valid_duration * 1000)
+            rows.append(record("Q", name, str(quota.granted), str(lasts)))
+            rows += [record("q", name, *reference) for reference in quota.shape or ()]
+        if self.selection is not None:
+            rows.append(record("W", self.selection[0], ",".join(self.selection[1])))
+        return b"".join(rows)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Answer:
+        """Raises MessageError. The reader that counts is the Lua text; this one is for tests and tools."""
+        answer = cls()
+        shape: list[Reference] = []
+        shapes: dict[str, list[Reference]] = {}
+        for tag, values in records(body, _ANSWER_ARITY):
+            match tag:
+                case "A":
+                    answer.again = values[0]
+                case "C":
+                    answer.code, answer.message = values[0], values[1]
+                case "V":
+                    answer.valid_duration, answer.valid_use_count = _integer(values[0]) / 1000, _integer(values[1])
+                case "R":
+                    shape.append(Reference(*values))
+                case "O":
+                    answer.headers += (AnsweredHeader(*values),)
+                case "X":
+                    answer.direct_response = (_integer(values[0]), values[1])
+                case "Q":
+                    answer.quotas[values[0]] = AnsweredQuota(_integer(values[1]), _integer(values[2]) / 1000, ())
+                case "q":
+                    shapes.setdefault(values[0], []).append(Reference(values[1], values[2]))
+                case _:
+                    answer.selection = (values[0], tuple(name for name in values[1].split(",") if name))
+        answer.shape = tuple(shape) if answer.valid_duration else None
+        for name, references in shapes.items():
+            answer.quotas[name] = answer.quotas[name]._replace(shape=tuple(references))
+        return answer
+
+
+def record(tag: str, *values: str) -> bytes:
+    """One record. Lone surrogates, which stand for octets that were no UTF-8, become those octets again."""
+    parts = [tag.encode()]
+    for value in values:
+        octets = value.encode("utf-8", "surrogateescape")
+        parts.append(b"%d:%b" % (len(octets), octets))
+    return b"".join(parts)
+
+
+def records(body: bytes, arity: Mapping[str, int]) -> Iterator[tuple[str, list[str]]]:
+    """Walk through a body. Raises MessageError at the first octet that does not fit."""
+    position, end, count = 0, len(body), 0
+    while position < end:
+        tag = chr(body[position])
+        wanted = arity.get(tag)
+        count += 1
+        if wanted is None or count > MAX_RECORDS:
+            raise MessageError(f"unknown record {tag!r} at octet {position}" if wanted is None else f"more than {MAX_RECORDS} records")
+        position += 1
+        values: list[str] = []
+        for _ in range(wanted):
+            colon = body.find(b":", position, position + 8)
+            length = body[position:colon]
+            if colon < 0 or not length.isdigit():
+                raise MessageError(f"no length at octet {position}")
+            position = colon + 1 + int(length)
+            if position > end:
+                raise MessageError(f"value at octet {colon + 1} is cut off")
+            values.append(body[colon + 1 : position].decode("utf-8", "surrogateescape"))
+        yield tag, values
+
+
+def _integer(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise MessageError(f"{text!r} is not an integer") from None
+    if not -(1 << 63) <= value < 1 << 63:
+        raise MessageError(f"{text!r} does not fit 64 bits")
+    return value
+
+
+def _address(text: str) -> bytes:
+    try:
+        return ipaddress.ip_address(text).packed
+    except ValueError:
+        raise MessageError(f"{text!r} is not an IP address") from None
