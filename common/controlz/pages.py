@@ -22,7 +22,8 @@ import psutil
 from fastapi import FastAPI, Form, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from common.identity.tokens import Caller, TokenError, TokenVerifier
+from common.identity.errors import TokenError
+from common.identity.tokens import Caller, TokenVerifier
 from common.lifecycle.component import Life
 from common.lifecycle.settings import Effective
 from common.telemetry.logging import LEVELS, scopes
@@ -83,6 +84,7 @@ def _spans() -> Rows:
 def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], *, jwks_file: Path) -> FastAPI:
     """`jwks_file` holds Citadel's public API keys; while it is missing nobody gets in."""
     app = FastAPI(title=f"{process} ControlZ", docs_url=None, redoc_url=None, openapi_url=None)
+    verifier = TokenVerifier.from_jwks(jwks_file)
 
     def settings() -> Rows:
         rows = []
@@ -117,7 +119,7 @@ def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], 
         if not token:
             raise HTTPException(401, "an API token is needed: send it as 'Authorization: Bearer ...' or open /login")
         try:
-            return TokenVerifier.from_file(jwks_file).verify(token)
+            return verifier.verify(token)
         except TokenError as error:
             raise HTTPException(401, str(error)) from error
 
@@ -150,7 +152,7 @@ def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], 
     @app.post("/login")
     async def login(token: str = Form()) -> Response:
         try:
-            TokenVerifier.from_file(jwks_file).verify(token.strip())
+            verifier.verify(token.strip())
         except TokenError as error:
             return HTMLResponse(_page(process, "login", topics, f"<p class='bad'>{html.escape(str(error))}</p>"), 401)
         response = RedirectResponse("/", 303)
@@ -177,7 +179,7 @@ def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], 
 
     @app.post("/scopes")
     async def set_scope(request: Request, scope: str = Form(), level: str = Form()) -> Response:
-        if caller(request).role != "admin":
+        if not caller(request).has("admin"):
             raise HTTPException(403, "changing a log level takes the admin role")
         origin = request.headers.get("origin")
         if origin is not None and origin != f"http://{request.headers['host']}":
