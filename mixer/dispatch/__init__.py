@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asking the snapshot: choosing rules, calling handlers, combining answers."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rule, handler and instance resources -> one immutable, compiled snapshot."""
