@@ -23,7 +23,7 @@ class Skipped:
 class Change:
     """One accepted step of one collection, relative to what the consumer was told before.
 
-    `full`: `upserts` is the whole collection and replaces it (`removed` then still lists the names that went, for those who keep their own index).
+    `full`: `upserts` is the whole collection and replaces it (`removed` then still lists what went, for those who keep an index).
     Not full: add or replace `upserts`, forget `removed`. `version` is Galley's persisted `collection/revision`.
     `traceparent` is that of the newest revision in the step (W3C form, empty when unknown): start your span with it.
     """

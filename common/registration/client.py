@@ -76,7 +76,12 @@ class Registration:
     """The loop behind `registration`. `registered` says whether the last beat was answered; `beat_now()` sends health without waiting."""
 
     def __init__(
-        self, where: Callable[[], str], dial: Callable[[str], grpc.aio.Channel], workload: Workload, health: Callable[[], bool], interval: float
+        self,
+        where: Callable[[], str],
+        dial: Callable[[str], grpc.aio.Channel],
+        workload: Workload,
+        health: Callable[[], bool],
+        interval: float,
     ) -> None:
         self._where, self._dial, self._workload, self._health, self._interval = where, dial, workload, health, interval
         self._lease = ""
@@ -98,7 +103,12 @@ class Registration:
             except grpc.aio.AioRpcError as error:
                 self.registered.clear()
                 if not complained:
-                    log.warning("galley does not take the registration; trying again", workload=self._workload.name, code=error.code().name, detail=error.details())
+                    log.warning(
+                        "galley does not take the registration; trying again",
+                        workload=self._workload.name,
+                        code=error.code().name,
+                        detail=error.details(),
+                    )
                 complained = True
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._now.wait(), self._interval)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pilot's and Mixer's side of status: say what became of a resource; reports are coalesced by resource and type, so a storm costs one call."""
+"""Pilot's and Mixer's side of status: say what became of a resource. Coalesced by resource and type: a storm costs one call."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class StatusReporter:
                 name=key.mcp_name,
                 resource_version=report.resource_version,
                 type=type_,
-                verdict=v1_pb2.ResourceStatus.Verdict.Value(report.verdict.name),
+                verdict=report.verdict.name,
                 reason=report.reason,
                 message=report.message,
             )
