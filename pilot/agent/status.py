@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The status port: /healthz/ready for whoever decides about traffic, /quitquitquit for an application that ends its own proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class StatusApp:
+    """An ASGI application. `problem` says why the proxy is not ready (None: it is); `quit` begins the orderly stop."""
+
+    def __init__(self, *, problem: Callable[[], Awaitable[str | None]], quit: Callable[[], None]) -> None:
+        self._problem = problem
+        self._quit = quit
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        status, text = await self._answer(scope)
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    async def _answer(self, scope: Message) -> tuple[int, str]:
+        match scope["path"]:
+            case "/healthz/ready":
+                problem = await self._problem()
+                return (200, "") if problem is None else (503, f"{problem}\n")
+            case "/quitquitquit":
+                client = scope.get("client")
+                if client is None or not ipaddress.ip_address(client[0]).is_loopback:
+                    return 403, "only from loopback\n"
+                if scope["method"] != "POST":
+                    return 405, "POST\n"
+                self._quit()
+                return 200, "OK\n"
+            case _:
+                return 404, "not found\n"
