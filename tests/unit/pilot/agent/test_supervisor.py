@@ -94,7 +94,7 @@ async def test_cancelling_the_supervisor_leaves_no_envoy(short_tmp: Path) -> Non
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not psutil.pid_exists(pid)
+        assert pid is not None and not psutil.pid_exists(pid)
 
 
 def test_the_tether_ends_the_child_with_its_parent() -> None:
