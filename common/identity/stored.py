@@ -30,11 +30,16 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class StoredIdentity:
-    """The files of one name in one state directory: `<name>.identity.json` and, while a request is under way, `<name>.pending-key.pem`."""
+    """The files of one name in one state directory.
+
+    `<name>.identity.json`; while a request is under way `<name>.pending-key.pem`; and Citadel's public keys for API tokens in `jwks.json`,
+    where the introspection pages of the process look for them.
+    """
 
     def __init__(self, state_dir: Path, name: str) -> None:
         self.path = state_dir / f"{name}.identity.json"
         self._pending = state_dir / f"{name}.pending-key.pem"
+        self._api_keys = state_dir / "jwks.json"
 
     def load(self) -> Issued | None:
         """None when there is none, or when it cannot be read: a damaged identity is as good as none, a token brings a new one."""
@@ -60,6 +65,7 @@ class StoredIdentity:
             roots=material.roots_pem.decode(),
             api_keys=dict(issued.api_keys),
         )
+        write_private(self._api_keys, msgspec.json.encode(stored.api_keys))
         write_private(self.path, msgspec.json.encode(stored))
         self._pending.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 from cryptography import x509
 
+from common.identity.bounds import bounds_of
 from common.identity.certificates import spiffe_id_of, spiffe_id_of_uris
 from common.identity.material import KeyMaterial, WorkloadIdentity
 from common.identity.spiffe import SpiffeId
@@ -101,6 +102,12 @@ def peer_identity(context: grpc.aio.ServicerContext[Any, Any] | grpc.ServicerCon
         return spiffe_id_of_uris([value.decode() for value in properties.get("peer_uri", ()) if isinstance(value, bytes)])
     except UnicodeDecodeError:
         return None
+
+
+def peer_label_bounds(context: grpc.aio.ServicerContext[Any, Any] | grpc.ServicerContext) -> dict[str, str]:
+    """What a gRPC caller's certificate allows it to call itself (`common.identity.bounds`). Raises ValueError when that cannot be read."""
+    (pem,) = context.auth_context().get("x509_pem_cert", (b"",))
+    return bounds_of(x509.load_pem_x509_certificate(pem)) if isinstance(pem, bytes) and pem else {}
 
 
 def peer_of_certificate(der: bytes | None) -> SpiffeId | None:

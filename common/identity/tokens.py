@@ -110,6 +110,12 @@ class TokenVerifier:
         return self._set
 
 
+def bearer_token(header: str | None) -> str:
+    """The token of an `Authorization: Bearer` header; empty when there is none."""
+    scheme, _, token = (header or "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 def _file(path: Path) -> Callable[[], Jwks]:
     read: tuple[tuple[int, int], dict[str, Any]] | None = None
 
