@@ -8,9 +8,9 @@ which notes every read as Istio 1.4's bag did (`ReferencedAttributes`): a cached
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from common.expression import ExpressionError, ValueType, Vocabulary
+from common.expression import ExpressionError, ValueType
 from common.expression.values import Value, fits
 
 Bag: TypeAlias = Mapping[str, Value]
@@ -83,26 +83,31 @@ class TrackedMap(Mapping[str, str]):
         return self._entries
 
 
-class Mistyped:
-    """Stands in a bag for a value of another type than declared, so that reading it fails as in Istio 1.4 and compiled code needs no checks."""
+class TypedBag(Mapping[str, Value]):
+    """A bag from a stranger (`istio.mixer.v1`, the CLI): reading an attribute of another type than declared fails, as in Istio 1.4."""
 
-    __slots__ = ("_message",)
+    __slots__ = ("_bag", "_vocabulary")
 
-    def __init__(self, value: object, type_: ValueType) -> None:
-        self._message = f"error converting value to {type_}: {value!r}"
+    def __init__(self, bag: Bag, vocabulary: Mapping[str, ValueType]) -> None:
+        self._bag, self._vocabulary = bag, vocabulary
 
-    def _fail(self, *_: object) -> NoReturn:
-        raise ExpressionError("eval", self._message)
-
-    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __getattr__ = _fail
-    __bool__ = __hash__ = __str__ = __len__ = __iter__ = __truediv__ = __ne__ = _fail
-
-
-def conform(bag: Bag, vocabulary: Vocabulary) -> dict[str, Any]:
-    """A copy of `bag` in which declared attributes of a wrong type are `Mistyped`. Edges that take types from strangers call this once."""
-    result: dict[str, Any] = dict(bag)
-    for name, value in bag.items():
-        type_ = vocabulary.get(name)
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self._bag.get(name)
+        if value is None:
+            return default
+        type_ = self._vocabulary.get(name)
         if type_ is not None and not fits(value, type_):
-            result[name] = Mistyped(value, type_)
-    return result
+            raise ExpressionError("eval", f"error converting value to {type_}: {value!r}")
+        return value
+
+    def __getitem__(self, name: str) -> Value:
+        value: Value | None = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bag)
+
+    def __len__(self) -> int:
+        return len(self._bag)
