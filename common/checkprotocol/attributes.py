@@ -9,6 +9,7 @@ attributes whose values, or absence, decide. An answer that depends on something
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 SERVICE_HEADER: Final = "x-istio-attributes"
@@ -26,35 +27,37 @@ class Reference(NamedTuple):
     key: str = ""
 
 
-class Kind(NamedTuple):
-    """How the filter sends an attribute: the tag of its record."""
+class Tag(StrEnum):
+    """Tag of the record by which the filter sends an attribute."""
 
-    tag: str
+    STRING = "S"
+    INT64 = "I"
+    BOOL = "B"
+    ADDRESS = "P"
+    ENTRY = "M"
 
 
-STRING, INT64, BOOL, ADDRESS, ENTRY = Kind("S"), Kind("I"), Kind("B"), Kind("P"), Kind("M")
-
-FILTER_ATTRIBUTES: Final[dict[str, Kind]] = {
-    "connection.mtls": BOOL,
-    "connection.requested_server_name": STRING,
-    "context.protocol": STRING,
-    "context.reporter.kind": STRING,
-    "destination.ip": ADDRESS,
-    "destination.port": INT64,
-    "destination.service.host": STRING,
-    "destination.service.name": STRING,
-    "destination.service.namespace": STRING,
-    "destination.service.uid": STRING,
-    "origin.ip": ADDRESS,
-    "request.headers": ENTRY,
-    "request.host": STRING,
-    "request.method": STRING,
-    "request.path": STRING,
-    "request.scheme": STRING,
-    "request.url_path": STRING,
-    "source.ip": ADDRESS,
-    "source.port": INT64,
-    "source.principal": STRING,
+FILTER_ATTRIBUTES: Final[dict[str, Tag]] = {
+    "connection.mtls": Tag.BOOL,
+    "connection.requested_server_name": Tag.STRING,
+    "context.protocol": Tag.STRING,
+    "context.reporter.kind": Tag.STRING,
+    "destination.ip": Tag.ADDRESS,
+    "destination.port": Tag.INT64,
+    "destination.service.host": Tag.STRING,
+    "destination.service.name": Tag.STRING,
+    "destination.service.namespace": Tag.STRING,
+    "destination.service.uid": Tag.STRING,
+    "origin.ip": Tag.ADDRESS,
+    "request.headers": Tag.ENTRY,
+    "request.host": Tag.STRING,
+    "request.method": Tag.STRING,
+    "request.path": Tag.STRING,
+    "request.scheme": Tag.STRING,
+    "request.url_path": Tag.STRING,
+    "source.ip": Tag.ADDRESS,
+    "source.port": Tag.INT64,
+    "source.principal": Tag.STRING,
 }
 """What the filter sends and can put into a cache key. `check_cache.lua` holds the same list; the vectors keep the two equal."""
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bodies of the fast Check: a flat row of records, each a tag and a fixed number of netstrings (`5:hello`).
 
-Lua writes and reads this without a library, arbitrary bytes need no escape, and no value can run into the next. A reader skips nothing:
+Lua writes and reads this without a library, arbitrary octets need no escape, and no value can run into the next. A reader skips nothing:
 an unknown tag is an error, because a policy answer that is half understood must not be acted on. The version stands in the path.
+Octets that are no UTF-8 are replaced in Python; the filter compares and keys the octets themselves.
 
 | question | | answer | |
 |---|---|---|---|
-| `E` epoch | of the route | `C` code, message | missing when OK |
-| `H` version | which header selection was used | `V` milliseconds, uses | how long and how often it may be reused |
+| `E` epoch | of the route | `C` code, name, HTTP status, message | a denial; missing when OK |
+| `H` version | which header selection was used | `F` like `C` | Mixer could not decide: the route's fail policy does |
+| | | `V` milliseconds, uses | how long and how often it may be reused |
 | `D` id | deduplicates quota on a repeat | `R` name, key | one reference of the shape |
 | `S` `I` `B` `P` name, value | string, integer, `0`/`1`, address | `O` phase, operation, name, value | header operation |
 | `M` name, key, value | one entry of a string map | `X` status, body | direct response |
@@ -24,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from common.checkprotocol.attributes import Reference
+from common.checkprotocol.attributes import FILTER_ATTRIBUTES, Reference, Tag
 
 PATH: Final = "/mixer/check/v1"
 MAX_BODY: Final = 256 * 1024
@@ -32,8 +34,9 @@ MAX_BODY: Final = 256 * 1024
 MAX_RECORDS: Final = 4096
 ALL_HEADERS: Final = "*"
 
+_ATTRIBUTE_TAGS: Final = frozenset(Tag)
 _QUESTION_ARITY: Final = {"E": 1, "H": 1, "D": 1, "S": 2, "I": 2, "B": 2, "P": 2, "M": 3, "Q": 3}
-_ANSWER_ARITY: Final = {"C": 2, "V": 2, "R": 2, "O": 4, "X": 2, "Q": 3, "q": 3, "W": 2, "A": 1}
+_ANSWER_ARITY: Final = {"C": 4, "F": 4, "V": 2, "R": 2, "O": 4, "X": 2, "Q": 3, "q": 3, "W": 2, "A": 1}
 
 
 class MessageError(ValueError):
@@ -64,12 +67,11 @@ class Question:
         question = cls(attributes={"request.headers": {}})
         attributes = question.attributes
         for tag, values in records(body, _QUESTION_ARITY):
+            if tag in _ATTRIBUTE_TAGS and FILTER_ATTRIBUTES.get(values[0]) != tag:
+                raise MessageError(f"attribute {values[0]!r} cannot be sent as {tag}")
             match tag:
                 case "M":
-                    entries = attributes.setdefault(values[0], {})
-                    if not isinstance(entries, dict):
-                        raise MessageError(f"attribute {values[0]!r} is a map and not a map")
-                    entries[values[1]] = values[2]
+                    attributes[values[0]][values[1]] = values[2]
                 case "S":
                     attributes[values[0]] = values[1]
                 case "B":
@@ -123,12 +125,21 @@ class AnsweredQuota(NamedTuple):
     shape: tuple[Reference, ...] | None
 
 
+class Status(NamedTuple):
+    """A google.rpc status that is not OK. The client sees `http_status` and `name:message`."""
+
+    code: int
+    name: str
+    http_status: int
+    message: str
+
+
 @dataclass(slots=True)
 class Answer:
     """What Mixer answers. `shape` None, a zero duration or zero uses mean: for this request only."""
 
-    code: str = "OK"
-    message: str = ""
+    denial: Status | None = None
+    failure: Status | None = None
     valid_duration: float = 0.0
     valid_use_count: int = 0
     shape: tuple[Reference, ...] | None = None
@@ -144,8 +155,9 @@ class Answer:
         rows: list[bytes] = []
         if self.again:
             rows.append(record("A", self.again))
-        if self.code != "OK":
-            rows.append(record("C", self.code, self.message))
+        for tag, status in (("C", self.denial), ("F", self.failure)):
+            if status is not None:
+                rows.append(record(tag, str(status.code), status.name, str(status.http_status), status.message))
         if self.shape is not None and self.valid_duration > 0 and self.valid_use_count > 0:
             rows.append(record("V", str(round(self.valid_duration * 1000)), str(self.valid_use_count)))
             rows += [record("R", *reference) for reference in self.shape]
@@ -171,7 +183,9 @@ class Answer:
                 case "A":
                     answer.again = values[0]
                 case "C":
-                    answer.code, answer.message = values[0], values[1]
+                    answer.denial = _status(values)
+                case "F":
+                    answer.failure = _status(values)
                 case "V":
                     answer.valid_duration, answer.valid_use_count = _integer(values[0]) / 1000, _integer(values[1])
                 case "R":
@@ -193,10 +207,10 @@ class Answer:
 
 
 def record(tag: str, *values: str) -> bytes:
-    """One record. Lone surrogates, which stand for octets that were no UTF-8, become those octets again."""
+    """One record."""
     parts = [tag.encode()]
     for value in values:
-        octets = value.encode("utf-8", "surrogateescape")
+        octets = value.encode()
         parts.append(b"%d:%b" % (len(octets), octets))
     return b"".join(parts)
 
@@ -220,8 +234,12 @@ def records(body: bytes, arity: Mapping[str, int]) -> Iterator[tuple[str, list[s
             position = colon + 1 + int(length)
             if position > end:
                 raise MessageError(f"value at octet {colon + 1} is cut off")
-            values.append(body[colon + 1 : position].decode("utf-8", "surrogateescape"))
+            values.append(body[colon + 1 : position].decode("utf-8", "replace"))
         yield tag, values
+
+
+def _status(values: list[str]) -> Status:
+    return Status(_integer(values[0]), values[1], _integer(values[2]), values[3])
 
 
 def _integer(text: str) -> int:
