@@ -49,6 +49,7 @@ class MutualTls(Message, frozen=True, kw_only=True):
 
 class PeerAuthenticationMethod(Message, frozen=True, kw_only=True):
     ONEOFS: ClassVar = (("mtls", "jwt"),)
+    NULL_IS_EMPTY: ClassVar = ("mtls",)  # Istio's own samples write `- mtls:`
 
     mtls: MutualTls | None = None
     jwt: Jwt | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from common.config.kinds.message import Message, PortSelector
+from common.config.kinds.message import Duration, Message, PortSelector
 
 SimpleLoadBalancer = Literal["ROUND_ROBIN", "LEAST_CONN", "RANDOM", "PASSTHROUGH"]
 H2UpgradePolicy = Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"]
@@ -15,7 +15,7 @@ ClientTLSMode = Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]
 class HTTPCookie(Message, frozen=True, kw_only=True):
     name: str = ""
     path: str = ""
-    ttl: str | None = None
+    ttl: Duration | None = None
 
 
 class ConsistentHash(Message, frozen=True, kw_only=True):
@@ -38,13 +38,13 @@ class LoadBalancerSettings(Message, frozen=True, kw_only=True):
 
 class TcpKeepalive(Message, frozen=True, kw_only=True):
     probes: int = 0
-    time: str | None = None
-    interval: str | None = None
+    time: Duration | None = None
+    interval: Duration | None = None
 
 
 class TCPSettings(Message, frozen=True, kw_only=True):
     maxConnections: int = 0
-    connectTimeout: str | None = None
+    connectTimeout: Duration | None = None
     tcpKeepalive: TcpKeepalive | None = None
 
 
@@ -53,7 +53,7 @@ class HTTPSettings(Message, frozen=True, kw_only=True):
     http2MaxRequests: int = 0
     maxRequestsPerConnection: int = 0
     maxRetries: int = 0
-    idleTimeout: str | None = None
+    idleTimeout: Duration | None = None
     h2UpgradePolicy: H2UpgradePolicy = "DEFAULT"
 
 
@@ -66,8 +66,8 @@ class OutlierDetection(Message, frozen=True, kw_only=True):
     """`consecutiveErrors: 0` leaves Envoy's own default (5 consecutive 5xx) in force."""
 
     consecutiveErrors: int = 0
-    interval: str | None = None
-    baseEjectionTime: str | None = None
+    interval: Duration | None = None
+    baseEjectionTime: Duration | None = None
     maxEjectionPercent: int = 0
     minHealthPercent: int = 0
 

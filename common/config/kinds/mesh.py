@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from common.config.kinds.destination_rule import H2UpgradePolicy, TcpKeepalive
-from common.config.kinds.message import Message
+from common.config.kinds.message import Duration, Message
 from common.config.registry import Kind, registry
 from common.mesh.names import ROOT_NAMESPACE
 
@@ -47,10 +47,10 @@ class ProxyConfig(Message, frozen=True, kw_only=True):
     configPath: str = "/etc/istio/proxy"
     binaryPath: str = "/usr/local/bin/envoy"
     serviceCluster: str = "istio-proxy"
-    drainDuration: str = "45s"
-    parentShutdownDuration: str = "60s"
+    drainDuration: Duration = "45s"
+    parentShutdownDuration: Duration = "60s"
     discoveryAddress: str = "istio-pilot:15010"
-    connectTimeout: str = "1s"
+    connectTimeout: Duration = "1s"
     statsdUdpAddress: str = ""
     proxyAdminPort: int = 15000
     controlPlaneAuthPolicy: Literal["NONE", "MUTUAL_TLS"] = "NONE"
@@ -73,21 +73,22 @@ class MeshConfig(Message, frozen=True, kw_only=True):
     disableMixerHttpReports: bool = False
     disableReportBatch: bool = False
     reportBatchMaxEntries: int = 0
-    reportBatchMaxTime: str | None = None
+    reportBatchMaxTime: Duration | None = None
     sidecarToTelemetrySessionAffinity: bool = False
     mixerCheckServer: str = ""
     mixerReportServer: str = ""
 
     proxyListenPort: int = 15001
     proxyHttpPort: int = 0
-    connectTimeout: str = "1s"
-    protocolDetectionTimeout: str = "0.1s"
+    connectTimeout: Duration = "1s"
+    protocolDetectionTimeout: Duration = "0.1s"
     tcpKeepalive: TcpKeepalive | None = None
-    dnsRefreshRate: str = "5s"
+    dnsRefreshRate: Duration = "5s"
     h2UpgradePolicy: H2UpgradePolicy = "DO_NOT_UPGRADE"
     outboundTrafficPolicy: MeshOutboundTrafficPolicy = MeshOutboundTrafficPolicy()
     localityLbSetting: LocalityLoadBalancerSetting | None = None
-    enableAutoMtls: bool = False
+    enableAutoMtls: bool = True
+    """On, unlike Istio 1.4 (which learnt it in 1.4 and switched it on in 1.5): a mesh that is secure by default needs no DestinationRule for mTLS."""
     inboundClusterStatName: str = ""
     outboundClusterStatName: str = ""
 

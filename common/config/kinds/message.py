@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 import msgspec
+
+Duration: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "duration"})]
+"""A length of time as text: `7s`, `0.5s`. `common.config.duration.seconds` reads it."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -16,6 +19,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ONEOFS: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Groups of fields of which at most one may be set. The JSON Schema and the validators both read this."""
+    NULL_IS_EMPTY: ClassVar[tuple[str, ...]] = ()
+    """Fields for which a bare `name:` in YAML means the empty message and not absence."""
 
 
 class StringMatch(Message, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from common.config.kinds.message import Message
+from common.config.kinds.message import Duration, Message
 from common.config.registry import Kind, registry
 
 ValueType = Literal[
@@ -52,7 +52,7 @@ class RandomSampling(Message, frozen=True, kw_only=True):
 
 
 class RateLimitSampling(Message, frozen=True, kw_only=True):
-    samplingDuration: str | None = None
+    samplingDuration: Duration | None = None
     maxUnsampledEntries: int = 0
     samplingRate: int = 0
 
@@ -78,7 +78,7 @@ class Connection(Message, frozen=True, kw_only=True):
     """Where an adapter that runs outside Mixer listens."""
 
     address: str = ""
-    timeout: str | None = None
+    timeout: Duration | None = None
     authentication: dict[str, Any] = {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from common.config.kinds.message import Message, Percent, PortSelector, StringMatch
+from common.config.kinds.message import Duration, Message, Percent, PortSelector, StringMatch
 
 
 class Destination(Message, frozen=True, kw_only=True):
@@ -70,15 +70,15 @@ class HTTPRetry(Message, frozen=True, kw_only=True):
     """`attempts: 0` switches the mesh's default retries off."""
 
     attempts: int = 0
-    perTryTimeout: str | None = None
+    perTryTimeout: Duration | None = None
     retryOn: str = ""
 
 
 class Delay(Message, frozen=True, kw_only=True):
     ONEOFS: ClassVar = (("fixedDelay", "exponentialDelay"),)
 
-    fixedDelay: str | None = None
-    exponentialDelay: str | None = None
+    fixedDelay: Duration | None = None
+    exponentialDelay: Duration | None = None
     percentage: Percent | None = None
     percent: int = 0
     """Deprecated whole-number spelling of `percentage`."""
@@ -105,7 +105,7 @@ class CorsPolicy(Message, frozen=True, kw_only=True):
     allowMethods: tuple[str, ...] = ()
     allowHeaders: tuple[str, ...] = ()
     exposeHeaders: tuple[str, ...] = ()
-    maxAge: str | None = None
+    maxAge: Duration | None = None
     allowCredentials: bool | None = None
 
 
@@ -119,7 +119,7 @@ class HTTPRoute(Message, frozen=True, kw_only=True):
     rewrite: HTTPRewrite | None = None
     websocketUpgrade: bool = False
     """Deprecated: websockets are always on."""
-    timeout: str | None = None
+    timeout: Duration | None = None
     retries: HTTPRetry | None = None
     fault: HTTPFaultInjection | None = None
     mirror: Destination | None = None

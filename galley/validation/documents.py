@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one way from bytes to checked resources. Galley's server, its directory source and the command line all come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from common.config.accept import kind_of, structure
+from common.config.problem import Path, Problem, problem
+from common.config.registry import Kind
+from common.config.resource import DecodeError, Resource, ResourceKey, from_document
+from common.config.yaml_reading import Document, read_documents
+from common.mesh.names import ROOT_NAMESPACE
+from galley.validation.context import STANDARD, Context
+from galley.validation.rules import validate
+
+
+class DocumentResult(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What became of one document. `resource` is there when its structure is right; it may be stored when there are no problems."""
+
+    name: str
+    """For people: `VirtualService default/reviews`, or as much of it as could be read."""
+    file: str
+    document: Document
+    value: Any = None
+    """The document in normal form, as plain values."""
+    resource: Resource[Any] | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_valid(self) -> bool:
+        return self.resource is not None and not self.problems
+
+    @property
+    def line(self) -> int | None:
+        """Where the document begins."""
+        place = self.document.position(())
+        return place.line if place else None
+
+    def with_problems(self, found: Iterable[Problem]) -> DocumentResult:
+        """The same result with more problems, all of them with their lines and in the order of the file."""
+        located = [self.document.located(each) for each in (*self.problems, *found)]
+        located.sort(key=lambda each: (each.line or 0, each.column or 0))
+        return msgspec.structs.replace(self, problems=tuple(located))
+
+
+def validate_documents(
+    text: bytes,
+    filename: str,
+    *,
+    lenient: bool = False,
+    default_namespace: str = "default",
+    context: Context = STANDARD,
+) -> list[DocumentResult]:
+    """Read and check all documents of one file: all problems of all documents, not the first."""
+    return validate_files([(filename, text)], lenient=lenient, default_namespace=default_namespace, context=context)
+
+
+def validate_files(
+    files: Iterable[tuple[str, bytes]],
+    *,
+    lenient: bool = False,
+    default_namespace: str = "default",
+    context: Context = STANDARD,
+) -> list[DocumentResult]:
+    """Read and check files together: manifests, adapters and templates of one hold for all, and nothing may be defined twice."""
+    results = [
+        result
+        for filename, text in files
+        for document in read_documents(text)
+        for part in _items(document)
+        for result in (_structure(part, filename, lenient, default_namespace),)
+    ]
+    known = context.with_resources(result.resource for result in results if result.resource is not None)
+    checked = [result.with_problems(validate(result.resource, known) if result.resource is not None else ()) for result in results]
+    return list(_without_doubles(checked))
+
+
+def validate_value(
+    value: Any, *, lenient: bool = False, default_namespace: str = "default", context: Context = STANDARD
+) -> tuple[Resource[Any] | None, tuple[Problem, ...]]:
+    """Check one document that is already values (a request body). The resource is None when its structure is wrong."""
+    result = _structure(Document(value=value, positions={}), "", lenient, default_namespace)
+    if result.resource is None:
+        return None, result.problems
+    return result.resource, (*result.problems, *validate(result.resource, context.with_resources([result.resource])))
+
+
+def _items(document: Document) -> Iterator[Document]:
+    """A `List` of kubectl stands for its items."""
+    value = document.value
+    if not isinstance(value, dict) or value.get("kind") != "List" or not isinstance(value.get("items"), list):
+        yield document
+        return
+    for index, item in enumerate(value["items"]):
+        prefix: Path = ("items", index)
+        positions = {path[2:]: place for path, place in document.positions.items() if path[:2] == prefix}
+        yield Document(value=item, positions=positions, problems=document.problems if index == 0 else ())
+
+
+def _structure(document: Document, file: str, lenient: bool, default_namespace: str) -> DocumentResult:
+    if document.problems:
+        return DocumentResult(name=_name(document.value), file=file, document=document, problems=document.problems)
+    kind = kind_of(document.value)
+    if isinstance(kind, Problem):
+        return DocumentResult(name=_name(document.value), file=file, document=document, problems=(document.located(kind),))
+    value, problems = structure(kind, document.value, lenient=lenient)
+    resource: Resource[Any] | None = None
+    if not problems:
+        value = _with_namespace(kind, value, default_namespace)
+        try:
+            resource = from_document(value)
+        except DecodeError as error:  # the schema let pass what the types refuse
+            problems = (problem((), str(error)),)
+    name = str(resource.key) if resource is not None else _name(value)
+    result = DocumentResult(name=name, file=file, document=document, value=value, resource=resource)
+    return result.with_problems(problems)
+
+
+def _with_namespace(kind: Kind, value: dict[str, Any], default_namespace: str) -> dict[str, Any]:
+    metadata = value["metadata"]
+    if kind.cluster_scoped or metadata.get("namespace"):
+        return value
+    namespace = ROOT_NAMESPACE if kind.name == "MeshConfig" else default_namespace
+    return {**value, "metadata": {**metadata, "namespace": namespace}}
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return "document"
+    metadata = value.get("metadata")
+    known: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
+    name = "/".join(str(known[part]) for part in ("namespace", "name") if known.get(part))
+    return " ".join(part for part in (str(value.get("kind") or "document"), name) if part)
+
+
+def _without_doubles(results: Iterable[DocumentResult]) -> Iterator[DocumentResult]:
+    first: dict[ResourceKey, DocumentResult] = {}
+    for result in results:
+        if result.resource is not None:
+            earlier = first.setdefault(result.resource.key, result)
+            if earlier is not result:
+                where = f"{earlier.file}:{earlier.line}" if earlier.line else earlier.file
+                result = result.with_problems([problem(("metadata", "name"), f"{result.name} is defined twice; first in {where}")])
+        yield result

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the MeshConfig must keep to, over its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from common.config.duration import DurationError, seconds
+from common.config.kinds.mesh import NAME, LocalityLoadBalancerSetting, MeshConfig, ProxyConfig
+from common.config.problem import Path, Problem, problem
+from common.mesh.names import ROOT_NAMESPACE
+from galley.validation.primitives import at_least, dns_label, duration, each, export_to, fqdn, port_number
+
+
+def mesh_config(spec: MeshConfig, at: Path, *, name: str, namespace: str) -> Iterator[Problem]:
+    if name != NAME or namespace not in ("", ROOT_NAMESPACE):
+        yield problem(
+            ("metadata", "name"),
+            f"there is one MeshConfig, {NAME!r} in namespace {ROOT_NAMESPACE!r}; this one is {name!r} in {namespace!r}",
+            expected=f"{ROOT_NAMESPACE}/{NAME}",
+        )
+    for field in ("connectTimeout", "protocolDetectionTimeout", "dnsRefreshRate", "reportBatchMaxTime"):
+        yield from duration(getattr(spec, field), (*at, field))
+    if (length := _seconds(spec.connectTimeout)) is not None and length > 30:
+        yield problem((*at, "connectTimeout"), f"connectTimeout {spec.connectTimeout} is too long", expected="1ms to 30s")
+    yield from port_number(spec.proxyListenPort, (*at, "proxyListenPort"))
+    if spec.proxyHttpPort:
+        yield from port_number(spec.proxyHttpPort, (*at, "proxyHttpPort"))
+    yield from at_least(spec.reportBatchMaxEntries, 0, (*at, "reportBatchMaxEntries"))
+    for field in ("mixerCheckServer", "mixerReportServer"):
+        if address := getattr(spec, field):
+            yield from _address(address, (*at, field))
+    yield from fqdn(spec.trustDomain, (*at, "trustDomain"))
+    for alias, place in each(spec.trustDomainAliases, (*at, "trustDomainAliases")):
+        yield from fqdn(alias, place)
+    yield from dns_label(spec.rootNamespace, (*at, "rootNamespace"))
+    for field in ("defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo"):
+        yield from export_to(getattr(spec, field), (*at, field))
+    yield from _proxy_config(spec.defaultConfig, (*at, "defaultConfig"))
+    if spec.localityLbSetting is not None:
+        yield from _locality(spec.localityLbSetting, (*at, "localityLbSetting"))
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return seconds(text)
+    except DurationError:
+        return None
+
+
+def _address(text: str, at: Path) -> Iterator[Problem]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit():
+        yield problem(at, f"{text!r} is not an address; write host:port", found=text)
+        return
+    yield from fqdn(host, at) if not host.replace(".", "").isdigit() else ()
+    yield from port_number(int(port), at)
+
+
+def _proxy_config(config: ProxyConfig, at: Path) -> Iterator[Problem]:
+    for field in ("configPath", "binaryPath", "serviceCluster", "discoveryAddress"):
+        if not getattr(config, field):
+            yield problem((*at, field), f"{field} may not be empty")
+    for field in ("drainDuration", "parentShutdownDuration", "connectTimeout"):
+        yield from duration(getattr(config, field), (*at, field))
+    drain, parent = _seconds(config.drainDuration), _seconds(config.parentShutdownDuration)
+    if drain is not None and parent is not None:
+        for field, length in (("drainDuration", drain), ("parentShutdownDuration", parent)):
+            if length != int(length) or length > 3600:
+                yield problem((*at, field), f"{field} must be whole seconds and at most an hour", found=getattr(config, field))
+        if parent <= drain:
+            yield problem((*at, "parentShutdownDuration"), "parentShutdownDuration must be longer than drainDuration")
+    yield from port_number(config.proxyAdminPort, (*at, "proxyAdminPort"))
+    yield from at_least(config.concurrency, 0, (*at, "concurrency"))
+
+
+def _locality(setting: LocalityLoadBalancerSetting, at: Path) -> Iterator[Problem]:
+    for entry, place in each(setting.distribute, (*at, "distribute")):
+        yield from _locality_name(entry.from_, (*place, "from"))
+        for name, weight in entry.to.items():
+            yield from _locality_name(name, (*place, "to", name))
+            yield from at_least(weight, 1, (*place, "to", name))
+        if (total := sum(entry.to.values())) != 100:
+            yield problem((*place, "to"), f"the weights must add up to 100; these make {total}", expected="100", found=str(total))
+    for failover, place in each(setting.failover, (*at, "failover")):
+        if failover.from_ == failover.to:
+            yield problem((*place, "to"), f"failover from {failover.to!r} to itself does nothing", found=failover.to)
+        if "*" in failover.to:
+            yield problem((*place, "to"), "a failover goes to a named region, without '*'", found=failover.to)
+
+
+def _locality_name(text: str, at: Path) -> Iterator[Problem]:
+    parts = text.split("/")
+    wildcard = "*" in text and (text.count("*") > 1 or not text.endswith("*"))
+    if wildcard or not 1 <= len(parts) <= 3 or not all(parts):
+        yield problem(
+            at, f"{text!r} is not a locality; write region, region/zone or region/zone/subzone, with '*' only at the end", found=text
+        )
