@@ -21,9 +21,7 @@ Proxy_contra = TypeVar("Proxy_contra", contravariant=True)
 class Generator(Protocol[Push_contra, Proxy_contra]):
     """Pure functions of a snapshot. Called from the event loop and from a worker thread, each for its own snapshot."""
 
-    def plan(
-        self, push: Push_contra, proxy: Proxy_contra, type_url: str, names: Collection[str] | None, /
-    ) -> tuple[GroupKey, ...]:
+    def plan(self, push: Push_contra, proxy: Proxy_contra, type_url: str, names: Collection[str] | None, /) -> tuple[GroupKey, ...]:
         """The groups whose union is the proxy's resources of a type. `names` are subscribed names (a frozenset); None is a wildcard."""
         ...
 

@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resources as framed bytes, each made once for all streams.
+
+* `Framed`: one resource, with its version and its bytes as an entry of a response.
+* `Group`: the resources of one `GroupKey`. It stays the same object for as long as its content stays the same.
+* `View`: the groups that make up one type for one proxy. Proxies with equal plans share one object.
+* `Part`: what changed between two groups or views, joined once and sent to everyone who makes that step.
+* `Epoch`: one snapshot with everything that was made from it. The next epoch takes over what did not change.
+
+Because unchanged things keep their identity, asking whether a stream needs a push is one `is` for each type.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+
+from common.mesh.names import TYPE_CLUSTER
+from pilot.xds.framing import delta_resource, delta_response, is_name_only, sotw_resource, sotw_response
+from pilot.xds.generator import Generator, Proxy, Push
+
+if TYPE_CHECKING:
+    from common.config.resource import ResourceKey
+    from pilot.networking.generator import GroupKey
+
+MOST_PARTS = 4
+MOST_REMEMBERED = 20_000  # steps and small responses of one epoch; proxies that come and go must not fill the memory
+FORGET_AFTER = 8  # epochs in which no stream asked for a group
+
+
+class ImpureGenerator(AssertionError):
+    """Assertion mode found a key that gave two values for one fingerprint: the fingerprint misses something that the output depends on."""
+
+
+class Framed:
+    """One resource. `version` is a hash of its body, so it is equal in every process and across restarts."""
+
+    __slots__ = ("_delta", "_sotw", "body", "eds_name", "name", "name_only", "sources", "type_url", "version")
+
+    def __init__(self, type_url: str, name: str, body: bytes, sources: tuple[ResourceKey, ...]) -> None:
+        self.type_url, self.name, self.body, self.sources = type_url, name, body, sources
+        self.version = hashlib.blake2b(body, digest_size=8).hexdigest()
+        self.eds_name = _eds_name(name, body) if type_url == TYPE_CLUSTER else None
+        """Clusters: the name by which Envoy will ask for the endpoints; None when they are not discovered."""
+        self.name_only = is_name_only(body, name)
+        """It only says that nothing is known under this name."""
+        self._delta: bytes | None = None
+        self._sotw: bytes | None = None
+
+    @property
+    def delta(self) -> bytes:
+        if self._delta is None:
+            self._delta = delta_resource(self.type_url, self.name, self.version, self.body)
+        return self._delta
+
+    @property
+    def sotw(self) -> bytes:
+        if self._sotw is None:
+            self._sotw = sotw_resource(self.type_url, self.body)
+        return self._sotw
+
+    def __repr__(self) -> str:
+        return f"Framed({self.name}@{self.version})"
+
+
+def _eds_name(name: str, body: bytes) -> str | None:
+    cluster = Cluster.FromString(body)
+    if cluster.WhichOneof("cluster_discovery_type") != "type" or cluster.type != Cluster.EDS:
+        return None
+    return cluster.eds_cluster_config.service_name or name
+
+
+class Part:
+    """Resources to send and names that are gone."""
+
+    __slots__ = ("_delta", "_eds_names", "_sotw", "frames", "removed")
+
+    def __init__(self, frames: tuple[Framed, ...], removed: tuple[str, ...] = ()) -> None:
+        self.frames, self.removed = frames, removed
+        self._delta: bytes | None = None
+        self._sotw: bytes | None = None
+        self._eds_names: frozenset[str] | None = None
+
+    @property
+    def delta(self) -> bytes:
+        if self._delta is None:
+            self._delta = b"".join([frame.delta for frame in self.frames])
+        return self._delta
+
+    @property
+    def sotw(self) -> bytes:
+        if self._sotw is None:
+            self._sotw = b"".join([frame.sotw for frame in self.frames])
+        return self._sotw
+
+    @property
+    def eds_names(self) -> frozenset[str]:
+        """Of clusters: the endpoints that Envoy needs again after this."""
+        if self._eds_names is None:
+            self._eds_names = frozenset(frame.eds_name for frame in self.frames if frame.eds_name)
+        return self._eds_names
+
+    def __bool__(self) -> bool:
+        return bool(self.frames or self.removed)
+
+
+class Group:
+    """The resources of one key. `content` is a Part, so that sending a whole group costs no join either."""
+
+    __slots__ = ("asked", "content", "fingerprint", "key", "resources")
+
+    def __init__(self, key: GroupKey, fingerprint: Hashable, resources: Mapping[str, Framed], asked: int) -> None:
+        self.key, self.fingerprint, self.resources, self.asked = key, fingerprint, resources, asked
+        self.content = Part(tuple(resources.values()))
+
+
+class View:
+    """What one proxy should have of one type."""
+
+    __slots__ = ("_index", "groups")
+
+    def __init__(self, groups: tuple[Group, ...]) -> None:
+        self.groups = groups
+        self._index: dict[str, Framed] | None = None
+
+    def get(self, name: str) -> Framed | None:
+        if len(self.groups) > 4:
+            return self.index.get(name)
+        for group in self.groups:
+            frame = group.resources.get(name)
+            if frame is not None:
+                return frame
+        return None
+
+    @property
+    def index(self) -> Mapping[str, Framed]:
+        """All resources by name. If two groups have a name, the first one's counts."""
+        if self._index is None:
+            self._index = {}
+            for group in reversed(self.groups):
+                self._index.update(group.resources)
+        return self._index
+
+    def __iter__(self) -> Iterator[Framed]:
+        return itertools.chain.from_iterable(group.content.frames for group in self.groups)
+
+    def __len__(self) -> int:
+        return sum(len(group.resources) for group in self.groups)
+
+
+NOTHING = View(())
+OnError = Callable[["GroupKey", Exception], None]
+
+
+class Response:
+    """A response that many streams may share: the same bytes object is written to each."""
+
+    __slots__ = ("nonce", "payload")
+
+    def __init__(self, nonce: str, payload: bytes) -> None:
+        self.nonce, self.payload = nonce, payload
+
+
+class Epoch(Generic[Push, Proxy]):
+    """One snapshot and what was generated from it.
+
+    Build it with the epoch before (`previous`), fill it with `view` for whatever is in use (in a worker thread if you like), then offer it
+    to the streams. Only one thread may use an epoch at a time.
+    """
+
+    def __init__(
+        self,
+        push: Push,
+        generator: Generator[Push, Proxy],
+        *,
+        version: str,
+        previous: Epoch[Push, Proxy] | None = None,
+        created: float = 0.0,
+        check: bool = False,
+        on_error: OnError | None = None,
+    ) -> None:
+        self.push, self.version, self.created = push, version, created
+        """`created` is the clock time in seconds at which the change arrived that made this epoch."""
+        self.number: int = previous.number + 1 if previous is not None else 1
+        self._generator, self._check, self._on_error = generator, check, on_error
+        self._groups: dict[GroupKey, Group] = {}
+        self._before: dict[GroupKey, Group] = previous._survivors() if previous is not None else {}
+        self._views: dict[tuple[GroupKey, ...], View] = {}
+        self._views_before: dict[tuple[GroupKey, ...], View] = previous._views if previous is not None else {}
+        self._plans: dict[int, tuple[tuple[GroupKey, ...], View]] = {}
+        self._steps: dict[Any, tuple[Any, Any]] = {}
+        self._responses: dict[Any, tuple[Any, Response]] = {}
+        self._nonces = itertools.count(1)
+
+    def _survivors(self) -> dict[GroupKey, Group]:
+        kept = {key: group for key, group in self._before.items() if group.asked > self.number - FORGET_AFTER}
+        kept.update(self._groups)
+        return kept
+
+    # -- what a proxy should have ---------------------------------------------------------------------------------------------------
+
+    def view(self, proxy: Proxy, type_url: str, names: frozenset[str] | None) -> View:
+        """The proxy's resources of a type: all of them (None) or the named ones."""
+        plan = self._generator.plan(self.push, proxy, type_url, names)
+        remembered = self._plans.get(id(plan))
+        if remembered is not None and remembered[0] is plan:
+            return remembered[1]
+        view = self._views.get(plan)
+        if view is None:
+            groups = tuple([self._group(key) for key in plan])
+            before = self._views_before.get(plan)
+            view = before if before is not None and _same(before.groups, groups) else View(groups)
+            self._views[plan] = view
+        if len(plan) > MOST_PARTS:  # hashing it took longer than finding it by identity; keeping it alive keeps its id its own
+            self._plans[id(plan)] = (plan, view)
+        return view
+
+    def restricted(self, view: View, names: frozenset[str]) -> View:
+        """Of a view, only the named resources: a client that subscribes to clusters or listeners by name."""
+
+        def make() -> View:
+            found = {name: frame for name in sorted(names) if (frame := view.get(name)) is not None}
+            key = view.groups[0].key if view.groups else None
+            return View((Group(key, None, found, self.number),)) if found and key is not None else NOTHING
+
+        restricted: View = self._once(("restrict", id(view), names), (view, names), make)
+        return restricted
+
+    def _group(self, key: GroupKey) -> Group:
+        group = self._groups.get(key)
+        if group is not None:
+            return group
+        before = self._before.get(key)
+        try:
+            group = self._resolve(key, before)
+        except ImpureGenerator:
+            raise
+        except Exception as error:  # one group that fails keeps what it had; the others are not touched
+            if self._on_error is None:
+                raise
+            self._on_error(key, error)
+            group = before or Group(key, None, {}, self.number)
+        group.asked = self.number
+        self._groups[key] = group
+        return group
+
+    def _resolve(self, key: GroupKey, before: Group | None) -> Group:
+        fingerprint = self._generator.fingerprint(self.push, key)
+        if before is not None and before.fingerprint == fingerprint:
+            if self._check:
+                self._compare(key, before)
+            return before
+        known = before.resources if before is not None else {}
+        resources: dict[str, Framed] = {}
+        same = before is not None
+        for generated in self._generator.generate(self.push, key):
+            old = known.get(generated.name)
+            if old is None or old.body != generated.body:
+                same = False
+                resources[generated.name] = Framed(key.type_url, generated.name, generated.body, generated.sources)
+            else:
+                old.sources = generated.sources
+                resources[generated.name] = old
+        if before is not None and same and len(resources) == len(known):
+            before.fingerprint = fingerprint
+            return before
+        group = Group(key, fingerprint, resources, self.number)
+        if self._check:
+            self._compare(key, group)
+        return group
+
+    def _compare(self, key: GroupKey, group: Group) -> None:
+        again = {generated.name: generated.body for generated in self._generator.generate(self.push, key)}
+        have = {name: frame.body for name, frame in group.resources.items()}
+        if again != have:
+            differing = sorted(name for name in again.keys() | have.keys() if again.get(name) != have.get(name))
+            raise ImpureGenerator(f"{key} gives two values for fingerprint {group.fingerprint!r}; they differ in {differing[:5]}")
+
+    # -- steps between views --------------------------------------------------------------------------------------------------------
+
+    def step(self, old: View | None, new: View) -> tuple[Part, ...]:
+        """What leads from one view to another. Made once for all streams that take this step; parts are shared even between views."""
+        if old is new:
+            return ()
+        parts: tuple[Part, ...] = self._once((id(old), id(new)), (old, new), lambda: self._step(old or NOTHING, new))
+        return parts
+
+    def _step(self, old: View, new: View) -> tuple[Part, ...]:
+        if not old.groups:
+            return _few([group.content for group in new.groups if group.resources])
+        earlier = {group.key: group for group in old.groups}
+        parts = []
+        for group in new.groups:
+            before = earlier.pop(group.key, None)
+            if before is not group:
+                parts.append(self._group_step(before, group))
+        parts = [part for part in parts if part]
+        lost = [name for part in parts for name in part.removed]
+        lost += [name for group in earlier.values() for name in group.resources]
+        if not lost:
+            return _few(parts)
+        frames = tuple([frame for part in parts for frame in part.frames])  # a name may have moved from one group to another
+        return (Part(frames, tuple([name for name in dict.fromkeys(lost) if new.get(name) is None])),)
+
+    def _group_step(self, old: Group | None, new: Group) -> Part:
+        if old is None:
+            return new.content
+
+        def make() -> Part:
+            frames = tuple([frame for name, frame in new.resources.items() if _changed(old.resources.get(name), frame)])
+            return Part(frames, tuple([name for name in old.resources if name not in new.resources]))
+
+        part: Part = self._once((id(old), id(new)), (old, new), make)
+        return part
+
+    def again(self, view: View, names: frozenset[str], parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        """`parts`, and the named resources that are not in them although they did not change."""
+
+        def make() -> tuple[Part, ...]:
+            there = {frame.name for part in parts for frame in part.frames}
+            more = tuple([frame for name in sorted(names - there) if (frame := view.get(name)) is not None])
+            return (*parts, Part(more)) if more else parts
+
+        made: tuple[Part, ...] = self._once(("again", id(view), id(names), id(parts)), (view, names, parts), make)
+        return made
+
+    def _once(self, key: Any, alive: Any, make: Callable[[], Any]) -> Any:
+        """Memory by identity; `alive` holds the objects whose ids are in the key."""
+        found = self._steps.get(key)
+        if found is None:
+            if len(self._steps) > MOST_REMEMBERED:
+                self._steps.clear()
+            found = self._steps[key] = (alive, make())
+        return found[1]
+
+    # -- bytes ----------------------------------------------------------------------------------------------------------------------
+
+    def delta(self, type_url: str, parts: tuple[Part, ...], removed: Iterable[str] = (), *, unlike: str = "") -> Response:
+        """A delta response with these parts. Shared by all who send the same; `unlike` is a nonce that it must not have."""
+        removed = tuple(removed)
+        key = ("delta", type_url, removed, *map(id, parts))
+        found = self._responses.get(key)
+        if found is None or found[1].nonce == unlike:
+            nonce = self.nonce()
+            payload = delta_response(type_url, self.version, nonce, [part.delta for part in parts], removed)
+            found = (parts, Response(nonce, payload))
+            self._remember(key, found)
+        return found[1]
+
+    def sotw(self, type_url: str, parts: tuple[Part, ...], *, unlike: str = "") -> Response:
+        """A state-of-the-world response with these parts, shared likewise."""
+        key = ("sotw", type_url, *map(id, parts))
+        found = self._responses.get(key)
+        if found is None or found[1].nonce == unlike:
+            nonce = self.nonce()
+            found = (parts, Response(nonce, sotw_response(type_url, self.version, nonce, [part.sotw for part in parts])))
+            self._remember(key, found)
+        return found[1]
+
+    def _remember(self, key: Any, found: tuple[tuple[Part, ...], Response]) -> None:
+        parts, response = found
+        if len(response.payload) < 4096 or len(parts) <= 1:  # a big one with a private part is nobody else's
+            if len(self._responses) > MOST_REMEMBERED:
+                self._responses.clear()
+            self._responses[key] = found
+
+    def nonce(self) -> str:
+        """Unique in this process: the epoch's number, then a count. The number tells a reader of dumps which snapshot was acknowledged."""
+        return f"{self.number}.{next(self._nonces)}"
+
+
+def _few(parts: list[Part]) -> tuple[Part, ...]:
+    """A step of many small parts becomes one, so that its bytes are joined once and not for each stream."""
+    return tuple(parts) if len(parts) <= MOST_PARTS else (Part(tuple([frame for part in parts for frame in part.frames])),)
+
+
+def _same(first: tuple[Group, ...], second: tuple[Group, ...]) -> bool:
+    return len(first) == len(second) and all(map(_is, first, second))
+
+
+def _is(first: object, second: object) -> bool:
+    return first is second
+
+
+def _changed(old: Framed | None, new: Framed) -> bool:
+    return old is not new and (old is None or old.version != new.version)

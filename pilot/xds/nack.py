@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding the resource that a proxy refuses.
+
+A refusal (NACK) covers a whole response. Envoy may have applied nothing of it (a constraint failed) or all but the bad ones, and its message
+often names no resource, so afterwards the state of each one is unknown. They are sent again: those that the message names each alone, the
+rest in halves until one is left that is refused by itself. That one is held back until it changes; all others flow on.
+(One by one throughout would find the same and take 1,000 round trips for the first push of 1,000 clusters.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from pilot.xds.cache import Framed, View
+
+ALONE = 4
+"""So few suspects are tried one by one at once."""
+
+
+class Refusal(NamedTuple):
+    """One resource that one proxy will not take."""
+
+    frame: Framed
+    message: str
+
+
+class Isolation:
+    """The suspects and the convicted of one type on one stream."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Refusal] = {}
+        """Refused by itself: not sent again until its content changes."""
+        self.accepted: dict[str, Framed | None] = {}
+        """What was ever refused and not accepted since: the form that the proxy had before, None if it had none.
+        State-of-the-world responses repeat it."""
+        self._batches: deque[tuple[Framed, ...]] = deque()
+        self._trying: tuple[Framed, ...] = ()
+        self._nonce = ""
+        self._names: set[str] = set()
+
+    def refused(self, frames: Iterable[Framed], message: str, before: Callable[[str], Framed | None]) -> list[Refusal]:
+        """A response with these resources was refused. Returns what is convicted by that."""
+        frames = tuple(frames)
+        for frame in frames:
+            if frame.name not in self.accepted:
+                self.accepted[frame.name] = before(frame.name)
+            self._names.add(frame.name)
+        if len(frames) == 1:
+            refusal = Refusal(frames[0], message)
+            self.held[frames[0].name] = refusal
+            return [refusal]
+        self._batches.extendleft(reversed(_split(frames, message)))
+        return []
+
+    def excluded(self, name: str) -> bool:
+        """Whether ordinary pushes must leave this resource out."""
+        return name in self._names
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether suspects are left."""
+        return bool(self._batches or self._trying)
+
+    def __bool__(self) -> bool:
+        """Whether anything is suspected or held."""
+        return bool(self._names)
+
+    def next(self) -> tuple[Framed, ...]:
+        """The suspects to send now; empty when one batch is out already or none is left. Tell their nonce by `sent`."""
+        if self._trying or not self._batches:
+            return ()
+        self._trying = self._batches.popleft()
+        return self._trying
+
+    def sent(self, nonce: str) -> None:
+        self._nonce = nonce
+
+    def answered(self, nonce: str, *, accepted: bool) -> bool:
+        """An answer came. True when it was for the batch that was out; if that was accepted, its resources are suspects no more."""
+        if not self._trying or nonce != self._nonce:
+            return False
+        if accepted:
+            for frame in self._trying:
+                self._free(frame.name)
+        self._trying = ()
+        return True
+
+    def took(self, frames: Iterable[Framed]) -> None:
+        """The proxy accepted these, so what it had before is of no interest."""
+        for frame in frames:
+            if frame.name not in self._names:
+                self.accepted.pop(frame.name, None)
+
+    def review(self, target: View) -> set[str]:
+        """Compare with what the proxy should have now. Returns the names that changed since: they are free to be sent."""
+        freed = set()
+        suspects = {frame.name: frame for batch in (*self._batches, self._trying) for frame in batch}
+        for name in tuple(self._names):
+            frame = suspects.get(name) or (self.held[name].frame if name in self.held else None)
+            now = target.get(name)
+            if now is None or frame is None or now.version != frame.version:
+                self._free(name)
+                freed.add(name)
+        if freed:
+            kept = [tuple([frame for frame in batch if frame.name not in freed]) for batch in self._batches]
+            self._batches = deque(batch for batch in kept if batch)
+            self._trying = tuple([frame for frame in self._trying if frame.name not in freed])
+        return freed
+
+    def _free(self, name: str) -> None:
+        self._names.discard(name)
+        self.held.pop(name, None)
+
+
+def _split(frames: tuple[Framed, ...], message: str) -> list[tuple[Framed, ...]]:
+    if len(frames) <= ALONE:
+        return [(frame,) for frame in frames]
+    named = [frame for frame in frames if frame.name in message]
+    if named and len(named) < len(frames):
+        rest = tuple([frame for frame in frames if frame not in named])
+        return [rest, *((frame,) for frame in named)]
+    middle = len(frames) // 2
+    return [frames[:middle], frames[middle:]]

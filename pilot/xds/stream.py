@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One ADS conversation, delta or state-of-the-world, as a state machine: requests and snapshots in, the next response out.
+
+It is asked (`next`) rather than told: whoever writes to the proxy asks again after each write, each request and each snapshot. So nothing
+queues, the newest state always wins, and a slow proxy costs one response of memory.
+
+The order is make before break:
+
+    CDS added and changed -> EDS -> LDS -> RDS -> (listeners and routes acknowledged) -> CDS removed
+
+* After a change of an EDS cluster its endpoints follow unasked, even if they did not change: Envoy keeps the new cluster warming until they
+  come, and withholds the CDS acknowledgement meanwhile. Hence nothing here ever waits for that one.
+* Until its removal a cluster's endpoints are left as they were, so that requests which still use the old route are served.
+* State-of-the-world cannot say *removed*; it sends the union first and the final set afterwards.
+* A type that is due but may not go yet (its gate is closed) holds back the types after it, never those before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Generic, NamedTuple
+
+from common.config.resource import ResourceKey
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from pilot.xds.cache import Epoch, Framed, Part, Response, View
+from pilot.xds.generator import Proxy, Push
+from pilot.xds.nack import Isolation
+from pilot.xds.names import EMPTY, NameSets
+from pilot.xds.queue import INTERVAL, NEVER
+from pilot.xds.requests import Request
+from pilot.xds.subscription import ORDER, WILDCARD, Sent, Subscription
+
+PATIENCE = 5.0
+"""Seconds after which an unanswered response (of EDS, LDS, RDS) no longer holds back the next."""
+
+
+class Send(NamedTuple):
+    """Write `payload` to the proxy, then ask again."""
+
+    type_url: str
+    nonce: str
+    payload: bytes
+    unasked: bool
+    resources: int
+
+
+class Acked(NamedTuple):
+    """The proxy accepted these parts of a response."""
+
+    type_url: str
+    nonce: str
+    parts: tuple[Part, ...]
+    epoch: int
+    seconds: float
+    """From sending to the answer."""
+
+
+class Nacked(NamedTuple):
+    """The proxy refused a response; which resource is at fault is not known yet unless a `Refused` follows."""
+
+    type_url: str
+    nonce: str
+    message: str
+
+
+class Refused(NamedTuple):
+    """The proxy refuses exactly this resource. It is held back until it changes."""
+
+    type_url: str
+    name: str
+    version: str
+    sources: tuple[ResourceKey, ...]
+    message: str
+
+
+class Expired(NamedTuple):
+    """An answer to something that was never sent, or was answered before."""
+
+    type_url: str
+    nonce: str
+
+
+class Converged(NamedTuple):
+    """The proxy has everything of this epoch."""
+
+    epoch: int
+
+
+Notice = Acked | Nacked | Refused | Expired | Converged
+
+
+class Stream(Generic[Push, Proxy]):
+    """A conversation with one proxy. Times are seconds of one monotonic clock."""
+
+    def __init__(
+        self, proxy: Proxy, epoch: Epoch[Push, Proxy], *, delta: bool, sets: NameSets | None = None, interval: float = INTERVAL
+    ) -> None:
+        self.proxy, self.epoch, self.is_delta = proxy, epoch, delta
+        self.subscriptions: dict[str, Subscription] = {}
+        self.wake_at = NEVER
+        """When to ask `next` again although nothing happened."""
+        self._sets = sets if sets is not None else NameSets()
+        self._interval = interval
+        self._notices: list[Notice] = []
+        self._converged = 0
+        self._endpoints_due = EMPTY  # clusters came before the proxy asked for endpoints
+
+    def notices(self) -> list[Notice]:
+        """What happened since the last call."""
+        taken, self._notices = self._notices, []
+        return taken
+
+    def offer(self, epoch: Epoch[Push, Proxy]) -> None:
+        """There is a newer snapshot."""
+        self.epoch = epoch
+        for subscription in self.subscriptions.values():
+            subscription.target = None
+
+    # -- requests -------------------------------------------------------------------------------------------------------------------
+
+    def receive(self, request: Request, now: float) -> None:
+        """Take a request: subscription, acknowledgement or refusal. Unknown types are ignored."""
+        if request.type_url not in ORDER:
+            return
+        subscription = self.subscriptions.get(request.type_url)
+        if subscription is None:
+            self._subscribe(request)
+            return
+        answers_newest = request.nonce == subscription.nonce_sent
+        if request.nonce:
+            self._answer(subscription, request, now)
+        if self.is_delta:
+            self._follow(subscription, request.subscribe, request.unsubscribe)
+        elif request.names is not None and request.error is None and (answers_newest or not request.nonce):
+            self._follow_all(subscription, request.names, again=not request.nonce)
+
+    def _subscribe(self, request: Request) -> None:
+        names = request.subscribe if request.names is None else request.names
+        wildcard = request.type_url in WILDCARD and (not names or "*" in names)
+        if not (names or wildcard):
+            return
+        subscription = Subscription(request.type_url, None if wildcard else names, self._interval)
+        if request.known:
+            subscription.known = request.known
+        if request.type_url == TYPE_ENDPOINT:
+            subscription.resend = self._endpoints_due & names
+            self._endpoints_due = EMPTY
+        self.subscriptions[request.type_url] = subscription
+
+    def _follow(self, subscription: Subscription, more: frozenset[str], fewer: frozenset[str]) -> None:
+        if not more and not fewer:
+            return
+        subscription.target = None
+        if subscription.names is None or "*" in more:
+            subscription.names = None
+        else:
+            subscription.names = self._sets.intern((subscription.names | more) - fewer)
+        if more:
+            subscription.asked = subscription.asked | more if subscription.asked else more
+            subscription.owed = True
+
+    def _follow_all(self, subscription: Subscription, names: frozenset[str], *, again: bool) -> None:
+        if names is subscription.names and not again:
+            return
+        if subscription.type_url in WILDCARD and (not names or "*" in names):
+            subscription.owed = subscription.owed or again or subscription.names is not None
+            subscription.names, subscription.target = None, None
+            return
+        added = names if again or subscription.names is None else names - subscription.names
+        subscription.names, subscription.target = names, None
+        if added:
+            subscription.asked = self._sets.intern(subscription.asked | added)
+            subscription.owed = True
+
+    def _answer(self, subscription: Subscription, request: Request, now: float) -> None:
+        sent = subscription.answered(request.nonce)
+        if sent is None:
+            if request.nonce != subscription.nonce_sent:
+                self._notices.append(Expired(request.type_url, request.nonce))
+            return
+        if request.error is None:
+            self._accepted(subscription, sent, now)
+        else:
+            self._refused(subscription, sent, request.error)
+
+    def _accepted(self, subscription: Subscription, sent: Sent, now: float) -> None:
+        subscription.nonce_acked, subscription.acked_epoch, subscription.acked_view = sent.nonce, sent.epoch, sent.view
+        trouble = subscription.trouble
+        if trouble is not None:
+            trouble.answered(sent.nonce, accepted=True)
+            for part in sent.parts:
+                trouble.took(part.frames)
+            if not trouble:
+                subscription.error = ""
+            if not trouble.accepted:
+                subscription.trouble = None
+        else:
+            subscription.error = ""
+        self._notices.append(Acked(subscription.type_url, sent.nonce, sent.parts, sent.epoch, now - sent.at))
+
+    def _refused(self, subscription: Subscription, sent: Sent, message: str) -> None:
+        subscription.error = message
+        self._notices.append(Nacked(subscription.type_url, sent.nonce, message))
+        trouble = subscription.trouble or Isolation()
+        trouble.answered(sent.nonce, accepted=False)
+        suspects = [frame for part in sent.parts for frame in part.frames if self._is_newest(subscription, frame)]
+        if suspects:
+            base = subscription.acked_view
+            for refusal in trouble.refused(suspects, message, lambda name: base.get(name) if base is not None else None):
+                frame = refusal.frame
+                self._notices.append(Refused(subscription.type_url, frame.name, frame.version, frame.sources, message))
+            subscription.trouble = trouble
+
+    @staticmethod
+    def _is_newest(subscription: Subscription, frame: Framed) -> bool:
+        """A refused resource that has been replaced since is judged by the answer to its replacement."""
+        newest = subscription.view.get(frame.name) if subscription.view is not None else None
+        return newest is None or newest.version == frame.version
+
+    # -- responses ------------------------------------------------------------------------------------------------------------------
+
+    def next(self, now: float) -> Send | None:
+        """The response to write now, if any; otherwise `wake_at` says when time alone will bring one."""
+        self.wake_at = NEVER
+        for type_url in ORDER:
+            subscription = self.subscriptions.get(type_url)
+            if subscription is None:
+                continue
+            self._look(subscription)
+            if subscription.settled:
+                continue
+            sent = self._due(subscription, now)
+            if sent is not None:
+                return sent
+            if self.wake_at < NEVER:
+                return None  # this type waits, and so do those after it
+        sent = self._removals(now)
+        if sent is None and self.wake_at == NEVER:
+            self._note_convergence()
+        return sent
+
+    def _look(self, subscription: Subscription) -> View:
+        if subscription.target is None:
+            target = self.epoch.view(self.proxy, subscription.type_url, None if subscription.type_url in WILDCARD else subscription.names)
+            if subscription.type_url in WILDCARD and subscription.names is not None:
+                target = self.epoch.restricted(target, subscription.names)
+            subscription.target = target
+            if subscription.trouble is not None:
+                self._review(subscription, subscription.trouble, target)
+        return subscription.target
+
+    def _review(self, subscription: Subscription, trouble: Isolation, target: View) -> None:
+        """Suspects that changed may go again. Clusters that went leave the form behind that the proxy really has."""
+        freed = trouble.review(target)
+        subscription.resend = subscription.resend | freed
+        if subscription.type_url == TYPE_CLUSTER:
+            for name in freed:
+                if target.get(name) is None:
+                    subscription.ghosts[name] = trouble.accepted.pop(name, None)
+
+    def _due(self, subscription: Subscription, now: float) -> Send | None:
+        """An answer, a push or a trial of suspects. Sets `wake_at` when one is due but may not go yet."""
+        target = self._look(subscription)
+        asked = subscription.owed
+        parts, removed = self._changes(subscription, target)
+        if not (asked or parts or removed):
+            self._turn_to(subscription, target)
+            return self._trial(subscription, target, now)
+        if not asked:
+            wait = self._held_until(subscription, now)
+            if wait > now:
+                self.wake_at = wait
+                return None
+        self._turn_to(subscription, target)
+        if subscription.type_url == TYPE_CLUSTER:
+            for part in parts:
+                self._follow_with_endpoints(part)
+        return self._send(subscription, target, parts, removed, now, unasked=not asked)
+
+    def _changes(self, subscription: Subscription, target: View) -> tuple[tuple[Part, ...], tuple[str, ...]]:
+        """What is new for the client, and the names to call removed. Clusters that went become ghosts first."""
+        if subscription.known is not None:
+            parts = _since(subscription.known, target)
+            gone: list[tuple[str, Framed | None]] = [(name, None) for name in subscription.known if target.get(name) is None]
+        else:
+            parts = self.epoch.step(subscription.view, target)
+            before = subscription.view
+            gone = [(name, before.get(name) if before is not None else None) for part in parts for name in part.removed]
+        removed: tuple[str, ...] = ()
+        if subscription.type_url == TYPE_CLUSTER:
+            for name, frame in gone:
+                subscription.ghosts.setdefault(name, frame)
+            for name in [name for name in subscription.ghosts if target.get(name) is not None]:
+                del subscription.ghosts[name]
+        elif subscription.type_url == TYPE_LISTENER:
+            removed = tuple([name for name, _ in gone])
+        parts = self._without_excluded(subscription, parts)
+        again = (
+            subscription.resend | subscription.asked
+            if subscription.asked and subscription.resend
+            else subscription.resend or subscription.asked
+        )
+        if again:
+            parts, unknown = self._again(subscription, target, again, parts)
+            removed = tuple(dict.fromkeys((*removed, *unknown)))
+        if not any(part.frames for part in parts):
+            parts = ()
+        return parts, removed
+
+    def _without_excluded(self, subscription: Subscription, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        """Leave out what is held back, endpoints of clusters about to go, and routes that turned unknown while a listener may still use them."""
+        trouble, view = subscription.trouble, subscription.view
+        frozen: set[str] = set()
+        if subscription.type_url == TYPE_ENDPOINT:
+            clusters = self.subscriptions.get(TYPE_CLUSTER)
+            if clusters is not None and clusters.ghosts:
+                frozen = {frame.eds_name or name if frame is not None else name for name, frame in clusters.ghosts.items()}
+        elif subscription.type_url == TYPE_ROUTE and view is not None:
+            frozen = {
+                frame.name
+                for part in parts
+                for frame in part.frames
+                if frame.name_only and (old := view.get(frame.name)) is not None and not old.name_only
+            }
+        if not (trouble or frozen):
+            return parts
+        kept = [
+            frame
+            for part in parts
+            for frame in part.frames
+            if frame.name not in frozen and not (trouble is not None and trouble.excluded(frame.name))
+        ]
+        return (Part(tuple(kept)),) if kept else ()
+
+    def _again(
+        self, subscription: Subscription, target: View, names: frozenset[str], parts: tuple[Part, ...]
+    ) -> tuple[tuple[Part, ...], tuple[str, ...]]:
+        """Add resources that are due although they did not change. Returns asked names that do not exist, too."""
+        trouble = subscription.trouble
+        if trouble is not None:
+            names = frozenset(name for name in names if name in subscription.asked or not trouble.excluded(name))
+        parts = self.epoch.again(target, names, parts)
+        if subscription.type_url in WILDCARD:
+            return parts, tuple(sorted(name for name in subscription.asked if name != "*" and target.get(name) is None))
+        if subscription.names is not None and not names <= subscription.names:  # endpoints of new clusters, before Envoy asks for them
+            ahead = self.epoch.view(self.proxy, subscription.type_url, self._sets.intern(names - subscription.names))
+            parts = (*parts, Part(tuple(ahead)))
+        return parts, ()
+
+    def _held_until(self, subscription: Subscription, now: float) -> float:
+        until = subscription.gate.opens_at
+        if subscription.waiting and subscription.type_url != TYPE_CLUSTER:
+            until = max(until, subscription.sent_at + PATIENCE)
+        return until
+
+    def _turn_to(self, subscription: Subscription, target: View) -> None:
+        subscription.view = target
+        subscription.known = None
+        subscription.asked = subscription.resend = EMPTY
+        subscription.owed = False
+
+    def _follow_with_endpoints(self, part: Part) -> None:
+        endpoints = self.subscriptions.get(TYPE_ENDPOINT)
+        if not part.eds_names:
+            return
+        if endpoints is None:
+            self._endpoints_due = self._endpoints_due | part.eds_names if self._endpoints_due else part.eds_names
+        else:  # the very set of the part, if it can be: streams that share it share the response too
+            endpoints.resend = endpoints.resend | part.eds_names if endpoints.resend else part.eds_names
+
+    def _trial(self, subscription: Subscription, target: View, now: float) -> Send | None:
+        """The next batch of suspects, once the answer to the one before is in."""
+        trouble = subscription.trouble
+        if trouble is None or not trouble.is_trying:
+            return None
+        if subscription.waiting and now < subscription.sent_at + PATIENCE:
+            return None
+        batch = trouble.next()
+        if not batch:
+            return None
+        parts = (Part(batch),)
+        if subscription.type_url == TYPE_CLUSTER:
+            self._follow_with_endpoints(parts[0])
+        send = self._send(subscription, target, parts, (), now, unasked=True, trial=frozenset(frame.name for frame in batch))
+        trouble.sent(send.nonce)
+        return send
+
+    def _removals(self, now: float) -> Send | None:
+        """Clusters that nothing at the client refers to any more: its listeners and routes are the newest, and it has said so."""
+        clusters = self.subscriptions.get(TYPE_CLUSTER)
+        if clusters is None or not clusters.ghosts:
+            return None
+        for type_url in (TYPE_LISTENER, TYPE_ROUTE):
+            subscription = self.subscriptions.get(type_url)
+            if subscription is not None and not subscription.settled:
+                return None
+        if not clusters.gate.is_open(now):
+            self.wake_at = clusters.gate.opens_at
+            return None
+        gone = tuple(clusters.ghosts)
+        clusters.ghosts.clear()
+        return self._send(clusters, self._look(clusters), (), gone, now, unasked=True)
+
+    # -- bytes ----------------------------------------------------------------------------------------------------------------------
+
+    def _send(
+        self,
+        subscription: Subscription,
+        target: View,
+        parts: tuple[Part, ...],
+        removed: Iterable[str],
+        now: float,
+        *,
+        unasked: bool,
+        trial: frozenset[str] = EMPTY,
+    ) -> Send:
+        type_url, unlike = subscription.type_url, subscription.nonce_sent
+        response: Response
+        if self.is_delta:
+            response = self.epoch.delta(type_url, parts, removed, unlike=unlike)
+            resources = sum(len(part.frames) for part in parts)
+        else:
+            whole = self._whole(subscription, target, trial) if type_url in WILDCARD else parts
+            response = self.epoch.sotw(type_url, whole, unlike=unlike)
+            resources = sum(len(part.frames) for part in whole)
+        subscription.nonce_sent, subscription.sent_at = response.nonce, now
+        subscription.waiting[response.nonce] = Sent(response.nonce, parts, target, self.epoch.number, now)
+        if unasked:
+            subscription.gate.passed(now)
+        return Send(type_url, response.nonce, response.payload, unasked, resources)
+
+    def _whole(self, subscription: Subscription, target: View, trial: frozenset[str]) -> tuple[Part, ...]:
+        """State of the world: everything, ghosts too, and the last accepted form of what is under suspicion."""
+        trouble = subscription.trouble
+        ghosts = tuple([frame for frame in subscription.ghosts.values() if frame is not None])
+        if trouble is None:
+            parts = tuple([group.content for group in target.groups if group.resources])
+            return (*parts, Part(ghosts)) if ghosts else parts
+        frames = []
+        for frame in target:
+            shown = trouble.accepted.get(frame.name) if trouble.excluded(frame.name) and frame.name not in trial else frame
+            if shown is not None:
+                frames.append(shown)
+        return (Part((*frames, *ghosts)),)
+
+    def _note_convergence(self) -> None:
+        if self._converged < self.epoch.number and self.subscriptions and all(sub.settled for sub in self.subscriptions.values()):
+            self._converged = self.epoch.number
+            self._notices.append(Converged(self.epoch.number))
+
+
+def _since(known: Mapping[str, str], target: View) -> tuple[Part, ...]:
+    frames = tuple([frame for frame in target if known.get(frame.name) != frame.version])
+    return (Part(frames),) if frames else ()
