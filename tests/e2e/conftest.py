@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One mesh for each mode, shared by everything that runs in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from deploy.local.demo.world import World
+from deploy.local.mesh import LocalMesh
+from deploy.local.mesh_file import load
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--control-plane", choices=("split", "istiod"), default="split", help="four processes or one")
+    parser.addoption("--interception", choices=("auto", "netns", "none"), default="auto")
+    parser.addoption("--full", action="store_true", help="the full product of pages, rows and modes")
+
+
+@pytest.fixture(scope="session")
+def control_plane(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--control-plane"))
+
+
+@pytest.fixture(scope="session")
+async def mesh(request: pytest.FixtureRequest, control_plane: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalMesh]:
+    """The demo's mesh, started once."""
+    interception = request.config.getoption("--interception")
+    if interception == "auto" and os.environ.get("FOURMAST_NO_SKIPS") and os.geteuid() == 0:
+        interception = "netns"  # CI must not fall back in silence
+    path = resources.files("deploy.samples").joinpath("demo/mesh.yaml")
+    assert isinstance(path, Path)
+    state = tmp_path_factory.mktemp("mesh")
+    async with LocalMesh(load(path), mode=interception, control_plane=control_plane, state_dir=state) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def world(mesh: LocalMesh) -> World:
+    world = World(mesh)
+    await world.configure(())
+    return world
