@@ -50,3 +50,13 @@ class HandlerError(MixerError):
 
 class Overloaded(MixerError):
     code = "overloaded"
+
+
+class InstanceError(MixerError):
+    """Expressions of an instance are wrong. `problems` are (field path, message) pairs."""
+
+    code = "instance-invalid"
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {message}" for field, message in problems))
+        self.problems = tuple(problems)

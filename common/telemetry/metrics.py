@@ -104,25 +104,27 @@ class Histogram:
         names = (*self.labels, "le")
         for values, series in items:
             running = 0.0
-            for bound, number in zip((*map(_number, self.buckets), "+Inf"), series, strict=False):
+            for bound, number in zip((*map(number_text, self.buckets), "+Inf"), series, strict=False):
                 running += number
                 yield _sample(self.name + "_bucket", names, (*values, bound), running)
             yield _sample(self.name + "_count", self.labels, values, running)
             yield _sample(self.name + "_sum", self.labels, values, series[-1])
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """A sample's value as the text format writes it: whole numbers without a fraction."""
     return str(int(value)) if value == int(value) else repr(value)
 
 
 def _sample(name: str, labels: Sequence[str], values: Labels, number: float) -> str:
     if not labels:
-        return f"{name} {_number(number)}"
-    pairs = ",".join(f'{label}="{_escaped(value)}"' for label, value in zip(labels, values, strict=True))
-    return f"{name}{{{pairs}}} {_number(number)}"
+        return f"{name} {number_text(number)}"
+    pairs = ",".join(f'{label}="{escape_label(value)}"' for label, value in zip(labels, values, strict=True))
+    return f"{name}{{{pairs}}} {number_text(number)}"
 
 
-def _escaped(text: str) -> str:
+def escape_label(text: str) -> str:
+    """A label's value for between double quotes."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
