@@ -44,7 +44,7 @@ def part_command(
             sys.exit(EXIT_CONFIGURATION)
 
     def serve(config: Path | None, **flags: Any) -> None:
-        sys.exit(_serve(name, effective(config, flags), build))
+        sys.exit(serve_components(name, effective(config, flags), build))
 
     def check(config: Path | None, **flags: Any) -> None:
         for line in effective(config, flags).lines():
@@ -54,18 +54,19 @@ def part_command(
     def version() -> None:
         click.echo(f"{name} {importlib.metadata.version('fourmast-common')} (Python {platform.python_version()}, {platform.machine()})")
 
-    options = _options(settings_type)
+    options = setting_options(settings_type)
     group.add_command(click.Command("serve", callback=serve, params=options, help=f"Run {name} until SIGTERM or Ctrl-C."))
     config_group = click.Group("config", help="Look at settings without starting.")
     config_group.add_command(
-        click.Command("check", callback=check, params=_options(settings_type), help="Print every effective setting with its origin.")
+        click.Command("check", callback=check, params=setting_options(settings_type), help="Print every effective setting with its origin.")
     )
     group.add_command(config_group)
     group.add_command(click.Command("version", callback=version, help="Print the version."))
     return group
 
 
-def _options(settings_type: type[PartSettings]) -> list[click.Parameter]:
+def setting_options(settings_type: type[PartSettings]) -> list[click.Parameter]:
+    """`--config` and one flag for each setting."""
     options: list[click.Parameter] = [
         click.Option(
             ["--config"], type=click.Path(path_type=Path, dir_okay=False), help="YAML file of settings; flags and environment come first."
@@ -84,7 +85,8 @@ def _options(settings_type: type[PartSettings]) -> list[click.Parameter]:
     return options
 
 
-def _serve(name: str, found: Effective, build: Callable[[Any], Component | Sequence[Component]]) -> int:
+def serve_components(name: str, found: Effective, build: Callable[[Any], Component | Sequence[Component]]) -> int:
+    """Run what `build` makes of the settings in this process until a signal. Returns the exit code."""
     from common.controlz.server import Introspection
     from common.telemetry.logging import set_up_logging
     from common.telemetry.tracing import set_up_tracing

@@ -7,6 +7,7 @@ without a restart and without Pilot knowing addresses. Their certificates come f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,16 @@ _STATS_CONTAINED = (
 )
 
 
-def bootstrap(settings: ProxySettings, identity: SpiffeId, node_type: str, *, endpoint_files: dict[str, Path]) -> Json:
+def bootstrap(settings: ProxySettings, identity: SpiffeId, node_type: str, *, sds_socket: Path, endpoint_files: Mapping[str, Path]) -> Json:
     """The bootstrap as JSON. `endpoint_files` names the endpoint file of each control-plane cluster."""
-    for socket in (settings.admin_socket, settings.sds_socket):
+    for socket in (settings.admin_socket, sds_socket):
         if len(str(socket)) > SOCKET_PATH_LIMIT:
             raise ValueError(f"{socket}: a Unix socket's path has at most {SOCKET_PATH_LIMIT} bytes; choose a shorter state directory")
     clusters = [
         _control_plane(names.XDS_CLUSTER, "pilot", identity, endpoint_files, http2=True),
         _control_plane(names.CHECK_CLUSTER, "mixer", identity, endpoint_files, http2=False),
         _control_plane(names.REPORT_CLUSTER, "mixer", identity, endpoint_files, http2=True),
-        _pipe(names.SDS_CLUSTER, settings.sds_socket, http2=True),
+        _pipe(names.SDS_CLUSTER, sds_socket, http2=True),
         _pipe("prometheus_stats", settings.admin_socket, http2=False),
     ]
     return {
@@ -131,7 +132,7 @@ def _dynamic_resources(settings: ProxySettings) -> Json:
     }
 
 
-def _control_plane(cluster: str, part: str, identity: SpiffeId, endpoint_files: dict[str, Path], *, http2: bool) -> Json:
+def _control_plane(cluster: str, part: str, identity: SpiffeId, endpoint_files: Mapping[str, Path], *, http2: bool) -> Json:
     server = SpiffeId.of(identity.trust_domain, names.ROOT_NAMESPACE, names.SERVICE_ACCOUNTS[part])
     tls = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",

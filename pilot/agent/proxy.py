@@ -7,27 +7,28 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from common.identity.private_file import write_private
 from common.identity.spiffe import SpiffeId
-from common.lifecycle.http import address_of, bind, serve_http
 from pilot.agent.admin import Admin, AdminUnavailable
 from pilot.agent.bootstrap import bootstrap
 from pilot.agent.endpoints import ControlPlaneEndpoints
 from pilot.agent.readiness import READY_STATS, Readiness
 from pilot.agent.settings import ProxySettings
-from pilot.agent.status import StatusApp
 from pilot.agent.supervisor import Supervisor, command_line, envoy_binary
 
 
 class Proxy:
     """What the sidecar holds of its Envoy. Make it with `running`."""
 
-    def __init__(self, settings: ProxySettings, identity: SpiffeId, node_type: str, admin: Admin) -> None:
+    def __init__(self, settings: ProxySettings, identity: SpiffeId, node_type: str, admin: Admin, sds_socket: Path) -> None:
         self.endpoints = ControlPlaneEndpoints(settings)
         self.endpoints.refresh()
-        self.bootstrap: dict[str, Any] = bootstrap(settings, identity, node_type, endpoint_files=self.endpoints.files)
+        self.bootstrap: dict[str, Any] = bootstrap(
+            settings, identity, node_type, sds_socket=sds_socket, endpoint_files=self.endpoints.files
+        )
         self.admin = admin
         path = settings.state_dir / "bootstrap.json"
         write_private(path, json.dumps(self.bootstrap, indent=2).encode())
@@ -57,29 +58,21 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
-async def running(
-    settings: ProxySettings, identity: SpiffeId, node_type: str, *, stopping: asyncio.Event
-) -> AsyncIterator[tuple[Proxy, str]]:
-    """Run Envoy and the status port while the block lasts; leaving it drains and stops Envoy. SDS must already be served.
-
-    Yields the proxy and the status address as bound. `/quitquitquit` sets `stopping`.
-    """
-    sock = bind(settings.status_address)
+async def running(settings: ProxySettings, identity: SpiffeId, node_type: str, *, sds_socket: Path) -> AsyncIterator[Proxy]:
+    """Run Envoy while the block lasts; leaving it drains and stops Envoy. SDS must already be served on `sds_socket`."""
     async with Admin(settings.admin_socket) as admin:
-        proxy = Proxy(settings, identity, node_type, admin)
-        app = StatusApp(problem=proxy.problem, quit=stopping.set)
+        proxy = Proxy(settings, identity, node_type, admin, sds_socket)
         leave = asyncio.Event()
-        async with serve_http(app, sock):
-            supervisor = asyncio.create_task(proxy.supervisor.run(leave), name="envoy supervisor")
-            follower = asyncio.create_task(proxy.endpoints.follow(), name="control plane endpoints")
+        supervisor = asyncio.create_task(proxy.supervisor.run(leave), name="envoy supervisor")
+        follower = asyncio.create_task(proxy.endpoints.follow(), name="control plane endpoints")
+        try:
+            yield proxy
+        finally:
+            leave.set()
+            follower.cancel()
             try:
-                yield proxy, address_of(sock)
-            finally:
-                leave.set()
-                follower.cancel()
-                try:
-                    await supervisor
-                except asyncio.CancelledError:
-                    supervisor.cancel()
-                    await asyncio.gather(supervisor, return_exceptions=True)
-                    raise
+                await asyncio.shield(supervisor)
+            except asyncio.CancelledError:  # no time to drain
+                supervisor.cancel()
+                await asyncio.gather(supervisor, return_exceptions=True)
+                raise

@@ -60,8 +60,3 @@ class ProxySettings(PartSettings):
     def admin_socket(self) -> Path:
         """Envoy's admin interface. A 0600 socket, because the admin interface can stop the proxy and print its configuration."""
         return self.state_dir / "admin.sock"
-
-    @property
-    def sds_socket(self) -> Path:
-        """Where the node agent serves this proxy's certificates."""
-        return self.state_dir / "sds.sock"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The status port: /healthz/ready for whoever decides about traffic, /quitquitquit for an application that ends its own proxy."""
+"""The status port: /healthz/… for whoever decides about traffic, /quitquitquit for an application that ends its own proxy."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 Message = MutableMapping[str, Any]
@@ -13,10 +13,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class StatusApp:
-    """An ASGI application. `problem` says why the proxy is not ready (None: it is); `quit` begins the orderly stop."""
+    """An ASGI application. Each of `checks` (by path) says what is not as it should be, or None; `quit` begins the orderly stop."""
 
-    def __init__(self, *, problem: Callable[[], Awaitable[str | None]], quit: Callable[[], None]) -> None:
-        self._problem = problem
+    def __init__(self, *, checks: Mapping[str, Callable[[], Awaitable[str | None]]], quit: Callable[[], None]) -> None:
+        self._checks = checks
         self._quit = quit
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -29,8 +29,8 @@ class StatusApp:
 
     async def _answer(self, scope: Message) -> tuple[int, str]:
         match scope["path"]:
-            case "/healthz/ready":
-                problem = await self._problem()
+            case path if path in self._checks:
+                problem = await self._checks[path]()
                 return (200, "") if problem is None else (503, f"{problem}\n")
             case "/quitquitquit":
                 client = scope.get("client")

@@ -34,7 +34,7 @@ def made(state_dir: Path, node_type: str = "sidecar", **changes: Any) -> dict[st
     chosen = settings(state_dir, **changes)
     endpoints = ControlPlaneEndpoints(chosen)
     endpoints.refresh()
-    return bootstrap(chosen, REVIEWS, node_type, endpoint_files=endpoints.files)
+    return bootstrap(chosen, REVIEWS, node_type, sds_socket=state_dir / "sds.sock", endpoint_files=endpoints.files)
 
 
 @pytest.mark.parametrize(

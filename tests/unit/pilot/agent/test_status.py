@@ -13,7 +13,7 @@ def client(problem: str | None, quit: asyncio.Event, *, peer: str = "127.0.0.1")
     async def ask() -> str | None:
         return problem
 
-    app = StatusApp(problem=ask, quit=quit.set)
+    app = StatusApp(checks={"/healthz/ready": ask}, quit=quit.set)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app, client=(peer, 1)), base_url="http://sidecar")
 
 
