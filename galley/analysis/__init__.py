@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How resources fit each other. Analysis reads a whole set at once and never stands in the way of a write; codes and levels are Istio's."""
+
+from galley.analysis.analysers import analyze
+from galley.analysis.finding import LEVELS, Finding, Level
+
+__all__ = ["LEVELS", "Finding", "Level", "analyze"]

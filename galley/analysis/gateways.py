@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gateways against the workloads that they select, and against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Final
+
+from common.config.kinds.core import Service
+from common.config.kinds.gateway import Gateway, Server
+from common.config.resource import Resource
+from galley.analysis.finding import CONFLICTING_GATEWAYS, GATEWAY_PORT_NOT_ON_WORKLOAD, REFERENCED_RESOURCE_NOT_FOUND, Finding, finding
+from galley.analysis.view import View
+from galley.validation import hosts
+from galley.validation.primitives import each
+
+_INGRESS: Final = {"istio": "ingressgateway"}
+_INGRESS_PORTS: Final = frozenset({80, 443, 31400, 15443})
+"""What the standard ingress gateway serves, assumed while it is not there to be asked."""
+
+
+def selectors_and_ports(view: View) -> Iterator[Finding]:
+    """The selector must choose some workload, and the ports must be ones that a Service of this workload offers."""
+    for gateway in view.of(Gateway):
+        selector = gateway.spec.selector
+        workloads = view.workloads(None, selector)
+        if not workloads and selector != _INGRESS:
+            text = ", ".join(f"{name}={value}" for name, value in sorted(selector.items()))
+            yield finding(REFERENCED_RESOURCE_NOT_FOUND, gateway, ("spec", "selector"), f"Referenced selector not found: {text!r}")
+            continue
+        offered = {
+            port.port
+            for workload in workloads
+            for service in view.of(Service)
+            if service.namespace == workload.namespace
+            and service.spec.selector
+            and service.spec.selector.items() <= workload.spec.labels.items()
+            for port in service.spec.ports
+        }
+        if not offered and selector == _INGRESS:
+            offered = set(_INGRESS_PORTS)
+        if not offered:
+            continue  # a gateway without a Service is reached by its own ports
+        for server, at in each(gateway.spec.servers, ("spec", "servers")):
+            if server.port.number not in offered:
+                text = f"Gateway port {server.port.number} is not offered by any Service of the workloads it selects ({_listed(offered)})"
+                yield finding(GATEWAY_PORT_NOT_ON_WORKLOAD, gateway, (*at, "port", "number"), text)
+
+
+def _listed(ports: set[int]) -> str:
+    return ", ".join(map(str, sorted(ports)))
+
+
+def conflicts(view: View) -> Iterator[Finding]:
+    """Two Gateways on the same proxies may not serve the same host on the same port."""
+    for one, other in combinations(view.of(Gateway), 2):
+        if one.spec.selector != other.spec.selector:
+            continue
+        for server, at in each(other.spec.servers, ("spec", "servers")):
+            for earlier in one.spec.servers:
+                shared = _shared_hosts(one, earlier, other, server)
+                if earlier.port.number == server.port.number and shared:
+                    text = (
+                        f"Gateway {one.namespace}/{one.name} has the same selector, port {server.port.number} and host {', '.join(shared)}"
+                    )
+                    yield finding(CONFLICTING_GATEWAYS, other, (*at, "hosts"), text)
+
+
+def _shared_hosts(one: Resource[Gateway], earlier: Server, other: Resource[Gateway], server: Server) -> list[str]:
+    """Hosts with equal namespace part; the namespace part keeps VirtualServices of different owners apart."""
+    taken = [_split(host, one.namespace) for host in earlier.hosts]
+    wanted = [(host, _split(host, other.namespace)) for host in server.hosts]
+    return [text for text, (where, host) in wanted if any(hosts.matches(host, name) and where in (at, "*") for at, name in taken)]
+
+
+def _split(text: str, namespace: str) -> tuple[str, str]:
+    where, slash, host = text.rpartition("/")
+    return (namespace if where == "." else where) if slash else "*", host

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The set of resources that is analysed, indexed once for all analysers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from common.config.kinds.core import Service
+from common.config.kinds.destination_rule import DestinationRule
+from common.config.kinds.gateway import Gateway
+from common.config.kinds.mesh import MeshConfig
+from common.config.kinds.mixer import Handler, Instance
+from common.config.kinds.service_entry import ServiceEntry, WorkloadEntry
+from common.config.resource import Resource
+from common.mesh.names import SERVICE_DOMAIN
+from galley.validation import hosts
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class ServicePort(NamedTuple):
+    number: int
+    name: str
+    protocol: str
+
+
+class KnownHost(NamedTuple):
+    """One host that a service answers to."""
+
+    host: str
+    namespace: str
+    is_public: bool
+    ports: tuple[ServicePort, ...]
+    resource: Resource[Any]
+
+
+class View:
+    """Lookups over one set of resources. Order is that of (kind, namespace, name), so findings come in the same order every time."""
+
+    def __init__(self, resources: Iterable[Resource[Any]]) -> None:
+        self.resources = sorted(resources, key=lambda resource: resource.key)
+        self._by_spec: dict[type, list[Resource[Any]]] = defaultdict(list)
+        for resource in self.resources:
+            self._by_spec[type(resource.spec)].append(resource)
+        self.mesh = next((found.spec for found in self.of(MeshConfig)), MeshConfig())
+        self.hosts: tuple[KnownHost, ...] = tuple(self._known_hosts())
+        self._exact_hosts: dict[str, list[KnownHost]] = defaultdict(list)
+        for known in self.hosts:
+            self._exact_hosts[known.host.lower()].append(known)
+        self._gateways = {(gateway.namespace, gateway.name): gateway for gateway in self.of(Gateway)}
+        self._mixer = {
+            kind: {(found.name, found.namespace) for found in self.of(spec)}
+            for kind, spec in (("handler", Handler), ("instance", Instance))
+        }
+        self._rules_by_host: dict[str, list[Resource[DestinationRule]]] = defaultdict(list)
+        for rule in self.of(DestinationRule):
+            self._rules_by_host[hosts.fully_qualified(rule.spec.host, rule.namespace).lower()].append(rule)
+
+    def of(self, spec: type[S]) -> Sequence[Resource[S]]:
+        """All resources whose spec has this type."""
+        return self._by_spec[spec]
+
+    def host(self, host: str, namespace: str) -> KnownHost | None:
+        """The service that `host` means to a resource of `namespace`: its own namespace first, then public ones, then wildcards."""
+        full = hosts.fully_qualified(host, namespace).lower()
+        visible = [known for known in self._exact_hosts.get(full, ()) if known.namespace == namespace or known.is_public]
+        if visible:
+            return min(visible, key=lambda known: known.namespace != namespace)
+        wild = [known for known in self.hosts if known.host.startswith("*") and hosts.is_subset(full, known.host)]
+        return next((known for known in wild if known.namespace == namespace or known.is_public), None)
+
+    def is_visible_subset(self, host: str, subset: str, namespace: str) -> bool:
+        """Whether a DestinationRule that `namespace` can see declares this subset for the host."""
+        full = hosts.fully_qualified(host, namespace).lower()
+        rules = [*self._rules_by_host.get(full, ())]
+        rules += [
+            rule for name, found in self._rules_by_host.items() if name.startswith("*") and hosts.is_subset(full, name) for rule in found
+        ]
+        return any(
+            declared.name == subset
+            for rule in rules
+            if rule.namespace == namespace or is_public(rule.spec.exportTo, self.mesh.defaultDestinationRuleExportTo)
+            for declared in rule.spec.subsets
+        )
+
+    def gateway(self, reference: str, namespace: str) -> Resource[Gateway] | None:
+        """The Gateway that a VirtualService of `namespace` means by `name`, `./name`, `ns/name` or `name.ns.svc...`."""
+        where, slash, name = reference.rpartition("/")
+        if not slash and "." in reference:
+            name, where = reference.split(".")[:2]
+        return self._gateways.get((namespace if where in ("", ".") else where, name))
+
+    def has_mixer(self, kind: str, reference: str, namespace: str) -> bool:
+        """Whether a rule of `namespace` finds this handler or instance: `name`, `name.namespace`, or `name.kind.namespace`."""
+        parts, known = reference.split("."), self._mixer[kind]
+        match parts:
+            case [name]:
+                return (name, namespace) in known
+            case [name, second]:
+                return (name, second) in known or (second == kind and (name, namespace) in known)
+            case [name, middle, where]:
+                return middle == kind and (name, where) in known
+        return False
+
+    def workloads(self, namespace: str | None, labels: Mapping[str, str]) -> list[Resource[WorkloadEntry]]:
+        """Workloads that carry all the labels; None means in any namespace."""
+        return [
+            workload
+            for workload in self.of(WorkloadEntry)
+            if namespace in (None, workload.namespace) and labels.items() <= workload.spec.labels.items()
+        ]
+
+    def _known_hosts(self) -> Iterable[KnownHost]:
+        for service in self.of(Service):
+            exported = service.metadata.annotations.get("networking.istio.io/exportTo")
+            ports = tuple(ServicePort(port.port, port.name, port.protocol) for port in service.spec.ports)
+            visible = is_public(exported.split(",") if exported else (), self.mesh.defaultServiceExportTo)
+            yield KnownHost(f"{service.name}.{service.namespace}.{SERVICE_DOMAIN}", service.namespace, visible, ports, service)
+        for entry in self.of(ServiceEntry):
+            ports = tuple(ServicePort(port.number, port.name, port.protocol) for port in entry.spec.ports)
+            visible = is_public(entry.spec.exportTo, self.mesh.defaultServiceExportTo)
+            for host in entry.spec.hosts:
+                yield KnownHost(hosts.fully_qualified(host, entry.namespace), entry.namespace, visible, ports, entry)
+
+
+def is_public(export_to: Sequence[str], default: Sequence[str]) -> bool:
+    """Only the first entry counts, as in Istio 1.4."""
+    first = next(iter(export_to), None) or next(iter(default), "*")
+    return first.strip() != "."
+
+
+def scope_of(resource: Resource[Any], export_to: Sequence[str], default: Sequence[str]) -> str:
+    """`*` when all namespaces see it, else its own."""
+    return "*" if is_public(export_to, default) else resource.namespace
