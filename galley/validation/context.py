@@ -3,22 +3,48 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from common.config.kinds.mixer import Adapter, AttributeManifest, Template
+from common.config.mixer_builtin import ADAPTERS, TEMPLATES, TemplateInfo
 from common.config.resource import Resource
+from common.config.schema import resolve, schema_of
 from common.expression import ExpressionError, ValueType, Vocabulary
+
+VALUE_TYPE: Final = "x-valueType"
+"""In a template's schema: the type that the expression in this field must have. Without it any type will do."""
+
+
+def _builtin_adapters() -> dict[str, Adapter]:
+    return {
+        name: Adapter(name=info.name, description=info.description, templates=info.templates, schema=schema_of(info.params))
+        for info in ADAPTERS.values()
+        for name in (info.name, *info.aliases)
+    }
+
+
+def _builtin_templates() -> dict[str, Template]:
+    return {info.name: Template(name=info.name, variety=info.variety, schema=_typed_schema(info)) for info in TEMPLATES.values()}
+
+
+def _typed_schema(info: TemplateInfo) -> dict[str, Any]:
+    schema = copy.deepcopy(schema_of(info.params))
+    properties = resolve(schema, schema)["properties"]
+    for field, value_type in info.fields.items():
+        properties[field][VALUE_TYPE] = value_type
+    return schema
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """An empty map of adapters (or templates) means that none are known here, so that names are not checked against it."""
+    """By default: Istio's standard attributes, and what Mixer has built in."""
 
     vocabulary: Mapping[str, ValueType] = msgspec.field(default_factory=Vocabulary.standard)
-    adapters: Mapping[str, Adapter] = {}
-    templates: Mapping[str, Template] = {}
+    adapters: Mapping[str, Adapter] = msgspec.field(default_factory=_builtin_adapters)
+    templates: Mapping[str, Template] = msgspec.field(default_factory=_builtin_templates)
 
     def with_resources(self, resources: Iterable[Resource[Any]]) -> Context:
         """Also know the attribute manifests, adapters and templates among these resources."""
@@ -51,4 +77,3 @@ def _extended(vocabulary: Mapping[str, ValueType], manifests: list[Resource[Attr
 
 
 STANDARD = Context()
-"""Istio's standard attributes, and nothing known about adapters."""

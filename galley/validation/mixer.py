@@ -12,13 +12,12 @@ import jsonschema
 
 from common.config.accept import structural_problem
 from common.config.kinds.mixer import Adapter, AttributeManifest, Handler, HeaderOperation, Instance, Rule, Template
+from common.config.normalise import normal_value
 from common.config.problem import Path, Problem, problem
+from common.config.schema import Schema, resolve
 from common.expression import ExpressionError, ValueType, check
-from galley.validation.context import Context
+from galley.validation.context import VALUE_TYPE, Context
 from galley.validation.primitives import duration, each, header_name, port_number
-
-VALUE_TYPE: Final = "x-valueType"
-"""In a template's schema: the type that the expression in this field must have. Without it any type will do."""
 
 _ATTRIBUTE: Final = re.compile(r"[a-zA-Z_][\w-]*(\.[a-zA-Z_][\w-]*)*\Z")
 
@@ -102,7 +101,7 @@ def handler(spec: Handler, at: Path, context: Context) -> Iterator[Problem]:
     if not name:
         yield problem(at, "a handler needs compiledAdapter (one that Mixer has built in) or adapter (the name of an adapter resource)")
         return
-    if spec.compiledAdapter is not None and context.adapters:
+    if spec.compiledAdapter is not None:
         adapter = context.adapters.get(name)
         if adapter is None:
             yield problem((*at, "compiledAdapter"), f"Mixer has no adapter {name!r}{_near(name, context.adapters)}", found=name)
@@ -135,35 +134,37 @@ def instance(spec: Instance, at: Path, context: Context) -> Iterator[Problem]:
         yield problem(at, "an instance needs compiledTemplate (one that Mixer has built in) or template (the name of a template resource)")
         return
     template = context.templates.get(name.partition(".")[0] if spec.template else name)
-    if spec.compiledTemplate is not None and template is None and context.templates:
+    if spec.compiledTemplate is not None and template is None:
         yield problem((*at, "compiledTemplate"), f"Mixer has no template {name!r}{_near(name, context.templates)}", found=name)
     schema = template.schema if template is not None else {}
     if schema:
         yield from _params(spec.params, schema, (*at, "params"))
-    yield from _expressions(spec.params, schema, (*at, "params"), context.vocabulary)
+    params = normal_value(dict(spec.params), schema)
+    yield from _expressions(params, schema, schema, (*at, "params"), context.vocabulary)
     for attribute in spec.attributeBindings:
         if attribute not in context.vocabulary:
             yield problem((*at, "attributeBindings", attribute), f"unknown attribute {attribute}; declare it in an attributemanifest")
 
 
-def _expressions(value: Any, schema: Any, at: Path, vocabulary: Mapping[str, ValueType]) -> Iterator[Problem]:
+def _expressions(value: Any, schema: Schema, root: Schema, at: Path, vocabulary: Mapping[str, ValueType]) -> Iterator[Problem]:
     """Every text in an instance's params is an expression; an empty one leaves its field alone."""
-    fields = schema if isinstance(schema, Mapping) else {}
+    schema = resolve(schema, root)
     if isinstance(value, str):
         if value.strip():
-            yield from expression(value, at, vocabulary, ValueType.__members__.get(str(fields.get(VALUE_TYPE))))
+            yield from expression(value, at, vocabulary, ValueType.__members__.get(str(schema.get(VALUE_TYPE))))
     elif isinstance(value, Mapping):
+        rest = schema.get("additionalProperties")
         for name, item in value.items():
-            inner = fields.get("properties", {}).get(name, fields.get("additionalProperties"))
-            yield from _expressions(item, inner, (*at, name), vocabulary)
+            inner = schema.get("properties", {}).get(name, rest if isinstance(rest, dict) else {})
+            yield from _expressions(item, inner, root, (*at, name), vocabulary)
     elif isinstance(value, list | tuple):
         for item, place in each(value, at):
-            yield from _expressions(item, fields.get("items"), place, vocabulary)
+            yield from _expressions(item, schema.get("items", {}), root, place, vocabulary)
 
 
-def _params(params: Mapping[str, Any], schema: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+def _params(params: Mapping[str, Any], schema: Schema, at: Path) -> Iterator[Problem]:
     try:
-        errors = list(jsonschema.Draft202012Validator(dict(schema)).iter_errors(params))
+        errors = list(jsonschema.Draft202012Validator(schema).iter_errors(normal_value(dict(params), schema)))
     except jsonschema.exceptions.SchemaError:
         return  # reported at the adapter or template whose schema it is
     for error in errors:
