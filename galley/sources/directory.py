@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A directory of YAML, watched: what the files say is the configuration, and only the files may change it.
+
+A file is a unit. One that cannot be read or breaks a rule keeps what it said last, and its mistakes are shown; the other files go on.
+A directory that is gone changes nothing at all: a mount that failed must not empty the mesh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from watchfiles import awatch
+
+from common.config.problem import Problem
+from common.config.resource import ResourceKey
+from galley import metrics
+from galley.errors import GalleyError
+from galley.sources.admission import Admission
+from galley.store.model import Delete, Intent, Origin, Put
+from galley.store.store import Store
+from galley.validation import DocumentResult
+
+log = structlog.get_logger("source")
+
+OWNER = "directory"
+SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+QUIET_MILLISECONDS = 50  # an editor writes a file in several steps
+RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """What became of one file at the last look."""
+
+    file: str
+    objects: int
+    problems: tuple[Problem, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "file": self.file,
+            "state": "error" if self.problems else "ok",
+            "objects": self.objects,
+            "problems": [{"path": p.path, "message": p.message, "line": p.line} for p in self.problems],
+        }
+
+
+class DirectorySource:
+    """Keeps the store equal to the directory while `run` runs."""
+
+    def __init__(self, root: Path, store: Store, admission: Admission) -> None:
+        self._root, self._store, self._admission = root, store, admission
+        self._states: dict[str, FileState] = {}
+        store.owners.add(OWNER)
+
+    def states(self) -> Sequence[Mapping[str, Any]]:
+        """One entry for each file, as the API shows it."""
+        return [state.document() for state in self._states.values()]
+
+    async def run(self) -> None:
+        """Load, then follow changes until cancelled."""
+        while True:
+            await self.load()
+            try:
+                async for _ in awatch(self._root, debounce=QUIET_MILLISECONDS * 4, step=QUIET_MILLISECONDS, recursive=True):
+                    await self.load()
+            except (OSError, RuntimeError) as error:  # the directory does not exist, or ceased to
+                log.warning(
+                    "the configuration directory cannot be watched; what it said is kept", directory=str(self._root), reason=str(error)
+                )
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def load(self) -> None:
+        """Read everything and bring the store to it, in one transaction."""
+        read = await asyncio.to_thread(_read, self._root)
+        if read is None:
+            return
+        files, unreadable = read
+        results = self._admission.files(sorted(files.items()))
+        states = {name: FileState(file=name, objects=0, problems=(problem,)) for name, problem in unreadable.items()}
+        for name in files:
+            own = [result for result in results if result.file == name]
+            problems = tuple(problem for result in own for problem in result.problems)
+            states[name] = FileState(file=name, objects=0 if problems else len(own), problems=problems)
+        broken = {name for name, state in states.items() if state.problems}
+        wanted = [_put(result) for result in results if result.file not in broken and result.resource is not None]
+        intents: list[Intent] = [*wanted, *self._leavers({intent.key for intent in wanted}, broken)]
+        try:
+            outcomes = await self._store.write(intents, actor=OWNER)
+        except GalleyError as error:
+            log.error("the directory cannot be stored; what it said before is kept", directory=str(self._root), reason=str(error))
+            states = {name: _failed(state, str(error)) for name, state in states.items()}
+        else:
+            changed = [outcome for outcome in outcomes if outcome.action != "unchanged"]
+            if changed:
+                log.info("directory loaded", directory=str(self._root), files=len(states), changed=len(changed))
+        self._tell(states)
+
+    def _leavers(self, wanted: set[ResourceKey], broken: set[str]) -> list[Delete]:
+        """Objects of ours that no file declares any more, except those of files that cannot be read now."""
+        return [
+            Delete(key=stored.key, origin=stored.origin)
+            for stored in self._store.snapshot
+            if stored.origin.owner == OWNER and stored.key not in wanted and stored.origin.file not in broken
+        ]
+
+    def _tell(self, states: dict[str, FileState]) -> None:
+        for name, state in sorted(states.items()):
+            before = self._states.get(name)
+            if state.problems and (before is None or before.problems != state.problems):
+                for problem in state.problems:
+                    where = f"{name}:{problem.line}" if problem.line else name
+                    log.error("a file is not usable; what it said before is kept", where=where, problem=str(problem))
+            elif before is not None and before.problems and not state.problems:
+                log.info("a file is usable again", file=name)
+        self._states = dict(sorted(states.items()))
+        metrics.SOURCE_ERRORS.set(sum(1 for state in states.values() if state.problems))
+
+
+def _put(result: DocumentResult) -> Put:
+    if result.resource is None:
+        raise AssertionError("only valid documents are stored")
+    return Put(resource=result.resource, origin=Origin(owner=OWNER, file=result.file, line=result.line or 0))
+
+
+def _failed(state: FileState, reason: str) -> FileState:
+    return FileState(file=state.file, objects=state.objects, problems=state.problems or (Problem(path="", message=reason),))
+
+
+def _read(root: Path) -> tuple[dict[str, bytes], dict[str, Problem]] | None:
+    """Contents by path under `root`, and the files that could not be read; None when the directory is not there."""
+    if not root.is_dir():
+        return None
+    contents: dict[str, bytes] = {}
+    unreadable: dict[str, Problem] = {}
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root)
+        if path.suffix not in SUFFIXES or any(part.startswith(".") for part in name.parts) or not path.is_file():
+            continue
+        try:
+            contents[str(name)] = path.read_bytes()
+        except FileNotFoundError:
+            continue  # between the listing and the look
+        except OSError as error:
+            unreadable[str(name)] = Problem(path="", message=f"cannot be read: {error.strerror}")
+    return contents, unreadable
