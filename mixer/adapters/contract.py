@@ -86,6 +86,10 @@ class Environment:
     metrics_page: MetricsPage = field(default_factory=MetricsPage)
     output_directories: tuple[Path, ...] = ()
     """Where file outputs may go; nowhere by default."""
+    call_timeout: float = 1.0
+    """Seconds that one call of a handler may take."""
+    call_concurrency: int = 64
+    """Calls of one handler that may wait at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,3 +198,21 @@ _RUNTIME: Final[Mapping[str, Any]] = {
     "absent": absent,
     "plain": plain,
 }
+
+
+def map_keys(node: Checked, name: str) -> frozenset[str] | None:
+    """Constant keys under which an expression reads the string map `name`; None when it may read any."""
+    if isinstance(node, Read):
+        return None if node.name == name else frozenset()
+    if isinstance(node, Constant):
+        return frozenset()
+    if node.function == "INDEX" and node.arguments[0] == Read(name, ValueType.STRING_MAP):
+        key = node.arguments[1]
+        return frozenset({str(key.value)}) if isinstance(key, Constant) else None
+    found: frozenset[str] = frozenset()
+    for argument in node.arguments:
+        keys = map_keys(argument, name)
+        if keys is None:
+            return None
+        found |= keys
+    return found

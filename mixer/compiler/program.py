@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from common.expression import Apply, Checked
-from mixer.compiler.emission import Emitter, is_total, reads
+from mixer.compiler.emission import Emitter, is_total, map_keys, reads
 
 Element: TypeAlias = "Checked | tuple[Element, ...]"
 """One field of a row, or a nested tuple of fields (the dimensions of a metric)."""
@@ -54,6 +54,8 @@ class Program:
     run_tracked: Run
     source: str
     attributes: frozenset[str]
+    headers: frozenset[str] | None
+    """Names of the request headers that may be read; None when all may be."""
     slots: int
 
 
@@ -62,7 +64,8 @@ def compile_groups(groups: Sequence[Group], *, slots: int, name: str) -> Program
     hoisting = _Writer(groups, slots, tracked=False)
     tracking = _Writer(groups, slots, tracked=True)
     attributes = frozenset().union(*(_reads_of(group) for group in groups))
-    return Program(hoisting.function(name), tracking.function(f"{name} (tracked)"), hoisting.source, attributes, slots)
+    run, run_tracked = hoisting.function(name), tracking.function(f"{name} (tracked)")
+    return Program(run, run_tracked, hoisting.source, attributes, _headers(groups), slots)
 
 
 def compile_expression(node: Checked) -> Callable[[Mapping[str, Any]], Any]:
@@ -88,9 +91,26 @@ def leaves(row: Iterable[Element]) -> Iterator[Checked]:
             yield element
 
 
+def _expressions(group: Group) -> Iterator[Checked]:
+    if group.condition is not None:
+        yield group.condition
+    for build in group.builds:
+        yield from leaves(build.row)
+
+
+def _headers(groups: Iterable[Group]) -> frozenset[str] | None:
+    found: frozenset[str] = frozenset()
+    for group in groups:
+        for node in _expressions(group):
+            keys = map_keys(node, "request.headers")
+            if keys is None:
+                return None
+            found |= keys
+    return found
+
+
 def _reads_of(group: Group) -> set[str]:
-    found = reads(group.condition) if group.condition is not None else set()
-    return found.union(*(reads(leaf) for build in group.builds for leaf in leaves(build.row)))
+    return set().union(*map(reads, _expressions(group)))
 
 
 class _Writer:

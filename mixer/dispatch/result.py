@@ -112,4 +112,4 @@ class CheckResult(NamedTuple):
     header_operations: tuple[HeaderOperation, ...] = ()
     direct_response: DirectResponse | None = None
     quotas: Mapping[str, QuotaResult] = {}
-    """Empty when the precondition is denied; a requested quota may be missing when its adapter failed (Istio 1.4's proxy then allows)."""
+    """Empty when the precondition is denied. A quota whose adapter failed has zero granted, as in Istio 1.4."""
