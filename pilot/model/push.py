@@ -3,17 +3,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from common.config.resource import Resource
+from common.checkprotocol.epoch import POLICY_COLLECTIONS
+from common.config.kinds.authentication import MESH_POLICY, PEER_AUTHENTICATION, POLICY
+from common.config.kinds.mesh import MESH_CONFIG
+from common.config.kinds.mixer import QUOTA_SPEC, QUOTA_SPEC_BINDING
+from common.config.kinds.networking import DESTINATION_RULE, GATEWAY, VIRTUAL_SERVICE
+from common.config.resource import Resource, ResourceKey
+from pilot.model.authentication import PeerPolicies
+from pilot.model.destination_rules import DestinationRules
+from pilot.model.digest import combine, resource_digest, value_digest
+from pilot.model.gateways import Gateways
+from pilot.model.memo import Memo
+from pilot.model.mesh import mesh_config
+from pilot.model.scope import Scope
+from pilot.model.virtual_services import RoutingRules
+from pilot.registry.catalog import COLLECTIONS as SERVICE_COLLECTIONS
+from pilot.registry.catalog import Digested, ServiceCatalog
 
 Resources = Mapping[str, Mapping[str, Resource[Any]]]
 """Collection name -> MCP name (`namespace/name`) -> resource, as the MCP sink holds them."""
 
+T = TypeVar("T")
+
+_AUTHENTICATION = (PEER_AUTHENTICATION.collection, POLICY.collection, MESH_POLICY.collection)
+_CHECK_COLLECTIONS = (QUOTA_SPEC.collection, QUOTA_SPEC_BINDING.collection, MESH_CONFIG.collection)
+
+_DIGESTED = (
+    *SERVICE_COLLECTIONS,
+    *(kind.collection for kind in (VIRTUAL_SERVICE, DESTINATION_RULE, GATEWAY, MESH_CONFIG, QUOTA_SPEC, QUOTA_SPEC_BINDING)),
+    *_AUTHENTICATION,
+)
+
+COLLECTIONS = (*_DIGESTED, *POLICY_COLLECTIONS)
+"""What Pilot subscribes to. Of Mixer's own configuration it reads only the versions."""
+
 
 class PushContext:
-    """One consistent view of services, endpoints and configuration."""
+    """One consistent view of services, endpoints and configuration. Made by `build` only."""
+
+    digested: dict[str, Digested]
+    catalog: ServiceCatalog
+    routing: RoutingRules
+    destinations: DestinationRules
+    gateways: Gateways
+    peer_policies: PeerPolicies
+    memo: Memo
+
+    def __init__(self, resources: Resources, previous: PushContext | None):
+        self.resources = resources
+        self.digested = {
+            name: _digest_all(resources.get(name, {}), previous.digested.get(name) if previous else None) for name in COLLECTIONS
+        }
+        self.digests = {name: combine(digest for _, digest in entries.values()) for name, entries in self.digested.items()}
+        self.mesh = mesh_config(resources)
+        self.mesh_digest = self.digests[MESH_CONFIG.collection]
+        self._previous = previous
+        mesh = self.mesh
+        self.catalog = self._unless_changed(
+            SERVICE_COLLECTIONS,
+            lambda old: old.catalog,
+            lambda: ServiceCatalog(self.digested, mesh, previous.catalog if previous is not None else None),
+        )
+        self.routing = self._unless_changed(
+            (VIRTUAL_SERVICE.collection,),
+            lambda old: old.routing,
+            lambda: RoutingRules(self.digested[VIRTUAL_SERVICE.collection], default_export=mesh.defaultVirtualServiceExportTo),
+        )
+        self.destinations = self._unless_changed(
+            (DESTINATION_RULE.collection,),
+            lambda old: old.destinations,
+            lambda: DestinationRules(
+                self.digested[DESTINATION_RULE.collection], root=mesh.rootNamespace, default_export=mesh.defaultDestinationRuleExportTo
+            ),
+        )
+        self.gateways = self._unless_changed(
+            (GATEWAY.collection,), lambda old: old.gateways, lambda: Gateways(resources.get(GATEWAY.collection, {}).values())
+        )
+        self.peer_policies = self._unless_changed(
+            _AUTHENTICATION,
+            lambda old: old.peer_policies,
+            lambda: PeerPolicies(
+                peer_authentications=resources.get(PEER_AUTHENTICATION.collection, {}).values(),
+                policies=resources.get(POLICY.collection, {}).values(),
+                mesh_policies=resources.get(MESH_POLICY.collection, {}).values(),
+                root=mesh.rootNamespace,
+            ),
+        )
+        self.authentication_digest = combine(self.digests[name] for name in (*_AUTHENTICATION, MESH_CONFIG.collection))
+        self.policy_versions = tuple(
+            sorted(
+                (name, resource.key.mcp_name, resource.metadata.resourceVersion)
+                for name in POLICY_COLLECTIONS
+                for resource in resources.get(name, {}).values()
+            )
+        )
+        """Everything that Mixer's answers depend on, by stored version: what the policy epoch of cached checks is made of."""
+        self.check_digest = combine((value_digest(self.policy_versions), *(self.digests[name] for name in _CHECK_COLLECTIONS)))
+        self.memo = Memo(previous.memo if previous is not None else None)
+        self.plans = Memo()
+        """What was planned for this snapshot; unlike `memo` it is forgotten with it, because its keys do not hold what it depends on."""
+        self._scopes: dict[str, Scope] = {}
+        self._previous = None  # only building may look back: a chain of snapshots would never be freed
 
     @classmethod
     def build(cls, resources: Resources, previous: PushContext | None = None) -> PushContext:
@@ -21,4 +114,36 @@ class PushContext:
 
         Never raises for a bad object: an object that cannot be used is left out. The caller must not change `resources` afterwards.
         """
-        raise NotImplementedError
+        push = cls(resources, previous)
+        if (
+            previous is not None
+            and push.routing is previous.routing
+            and push.destinations is previous.destinations
+            and push.catalog.digest == previous.catalog.digest
+        ):
+            push._scopes.update(previous._scopes)
+        return push
+
+    def scope(self, namespace: str) -> Scope:
+        """What proxies of this namespace see."""
+        known = self._scopes.get(namespace)
+        if known is None:
+            known = self._scopes.setdefault(namespace, Scope(namespace, self.catalog.services, self.routing, self.destinations))
+        return known
+
+    def _unless_changed(self, collections: tuple[str, ...], take: Callable[[PushContext], T], make: Callable[[], T]) -> T:
+        """The previous snapshot's index if nothing that it was made of changed (MeshConfig belongs to every index)."""
+        old = self._previous
+        if old is not None and all(self.digests[name] == old.digests[name] for name in (*collections, MESH_CONFIG.collection)):
+            return take(old)
+        return make()
+
+
+def _digest_all(resources: Mapping[str, Resource[Any]], previous: Digested | None) -> Digested:
+    """Content hashes, in the order of keys; an object that is the very same as before keeps its own."""
+    digested: dict[ResourceKey, tuple[Resource[Any], bytes]] = {}
+    for resource in resources.values():
+        key = resource.key
+        known = previous.get(key) if previous is not None else None
+        digested[key] = known if known is not None and known[0] is resource else (resource, resource_digest(resource))
+    return dict(sorted(digested.items()))

@@ -61,6 +61,9 @@ class Resolution(enum.Enum):
     PASSTHROUGH = "ORIGINAL_DST"
 
 
+NO_SOURCE = ResourceKey("", "", "")
+
+
 class ServiceKey(NamedTuple):
     """Identity of a service: the host name may exist once per namespace."""
 
@@ -98,7 +101,7 @@ class Service:
     declared_accounts: tuple[str, ...] = ()
     """SPIFFE ids that configuration itself names for it (subjectAltNames of a ServiceEntry)."""
     created: str = ""
-    source: ResourceKey = ResourceKey("", "", "")
+    source: ResourceKey = NO_SOURCE
     digest: bytes = b""
     """Hash of the configuration it was made from; endpoints have no part in it."""
 
@@ -135,7 +138,7 @@ class Endpoint:
     has_sidecar: bool = False
     """Its traffic enters by our proxy, so it understands mutual TLS (unless a policy there says DISABLE)."""
     workload: str = ""
-    source: ResourceKey = ResourceKey("", "", "")
+    source: ResourceKey = NO_SOURCE
 
     @property
     def is_unix(self) -> bool:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The door of this room: which groups a proxy needs, what a group depends on, and what it contains.
 
-A *group* is a set of Envoy resources that many proxies share. It is generated once per distinct `GroupKey`, never once per proxy, so a key holds
-only what really changes the output:
+A *group* is a set of Envoy resources that many proxies share. It is generated once per distinct `GroupKey`, never once per proxy,
+so a key holds only what really changes the output:
 
 * shared resources hold no proxy address and no identity: certificates are SDS names, the proxy's own names appear nowhere;
 * outbound clusters, endpoints and routes are keyed by *scope* (the namespace whose view it is; later a Sidecar resource) and by proxy type;
@@ -19,12 +19,19 @@ only what really changes the output:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterator
 from typing import NamedTuple
 
-from common.config.resource import ResourceKey
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from pilot.model.labels import LabelSet, label_set, selects
 from pilot.model.proxy import Proxy
 from pilot.model.push import PushContext
+from pilot.networking import groups
+from pilot.networking.inbound import Inbound
+from pilot.networking.names import ClusterName
+from pilot.networking.resource import Generated
+
+__all__ = ["Generated", "GroupKey", "fingerprint", "generate", "plan"]
 
 
 class GroupKey(NamedTuple):
@@ -32,31 +39,90 @@ class GroupKey(NamedTuple):
 
     type_url: str
     kind: str
-    parts: tuple[Hashable, ...]
-
-
-class Generated(NamedTuple):
-    """One Envoy resource: its name, its deterministically serialized message, and the configuration that it came from (for NACK attribution)."""
-
-    name: str
-    body: bytes
-    sources: tuple[ResourceKey, ...]
+    parts: tuple[groups.Group]
 
 
 def plan(push: PushContext, proxy: Proxy, type_url: str, names: Collection[str] | None) -> tuple[GroupKey, ...]:
     """The groups whose union is the proxy's resources of this type, in sending order.
 
     `names` are the explicitly subscribed names (EDS, RDS); None is a wildcard (CDS, LDS). Every subscribed name of RDS and EDS is answered,
-    with an empty resource when nothing is known about it, so that Envoy never waits. Pass a frozenset to have the result remembered within a push.
+    with an empty resource when nothing is known about it, so that Envoy never waits. Pass a frozenset to have the result remembered.
     """
-    raise NotImplementedError
+    if type_url == TYPE_CLUSTER:
+        return tuple(GroupKey(type_url, "clusters", (group,)) for group in _clusters(push, proxy))
+    if type_url == TYPE_LISTENER:
+        return tuple(GroupKey(type_url, "listeners", (group,)) for group in _listeners(push, proxy))
+    if type_url == TYPE_ROUTE:
+        return tuple(GroupKey(type_url, "routes", (_routes(push, proxy, name),)) for name in sorted(names or ()))
+    if type_url == TYPE_ENDPOINT:
+        if not isinstance(names, frozenset):
+            return _endpoints(push, proxy.namespace, names or ())
+        return push.plans.get((proxy.namespace, names), lambda: _endpoints(push, proxy.namespace, names))
+    return ()
+
+
+def _clusters(push: PushContext, proxy: Proxy) -> Iterator[groups.Group]:
+    sidecar = proxy.type == "sidecar"
+    yield groups.OutboundClusters(proxy.namespace, sidecar, sidecar and proxy.interception == "REDIRECT")
+    if sidecar:
+        yield groups.InboundClusters(_inbound(push, proxy))
+
+
+def _listeners(push: PushContext, proxy: Proxy) -> Iterator[groups.Group]:
+    if proxy.type == "router":
+        bind = proxy.address if proxy.interception == "NONE" else ""
+        yield groups.GatewayListeners(proxy.namespace, push.gateways.selecting(proxy.labels), bind)
+        return
+    yield groups.InboundListeners(_inbound(push, proxy))
+    yield groups.OutboundListeners(proxy.namespace, proxy.outbound_bind, _met(push, proxy))
+
+
+def _routes(push: PushContext, proxy: Proxy, name: str) -> groups.Group:
+    if proxy.type == "router":
+        return groups.GatewayRoutes(proxy.namespace, push.gateways.selecting(proxy.labels), name)
+    port = name.rpartition(":")[2]
+    if port.isdecimal():
+        return groups.OutboundRoutes(proxy.namespace, name, int(port), _met(push, proxy))
+    inbound = next((port for port in _inbound(push, proxy).ports if port.cluster == name), None)
+    return groups.InboundRoutes(name, inbound)
+
+
+def _endpoints(push: PushContext, namespace: str, names: Collection[str]) -> tuple[GroupKey, ...]:
+    return tuple(GroupKey(TYPE_ENDPOINT, "endpoints", (_endpoint_group(push, namespace, name),)) for name in sorted(names))
+
+
+def _endpoint_group(push: PushContext, namespace: str, name: str) -> groups.Endpoints:
+    scope = push.scope(namespace)
+    parsed = ClusterName.parse(name)
+    service = scope.by_host.get(parsed.host) if parsed is not None and parsed.direction == "outbound" else None
+    if parsed is None or service is None:
+        return groups.Endpoints(name)
+    if not parsed.subset:
+        return groups.Endpoints(name, service.key, parsed.port, ())
+    rule = scope.destination_rule(service)
+    subset = rule.subsets.get(parsed.subset) if rule is not None else None
+    return groups.Endpoints(name, service.key, parsed.port, label_set(subset.labels) if subset is not None else None)
+
+
+def _inbound(push: PushContext, proxy: Proxy) -> Inbound:
+    who = (proxy.namespace, label_set(proxy.labels), proxy.addresses, proxy.interception, proxy.application_address)
+    return push.plans.get(("inbound", who), lambda: Inbound.of(push, proxy))
+
+
+def _met(push: PushContext, proxy: Proxy) -> tuple[LabelSet, ...]:
+    """Which `sourceLabels` conditions the proxy meets."""
+    conditions = push.scope(proxy.namespace).source_label_sets
+    return tuple(condition for condition in conditions if selects(dict(condition), proxy.labels))
 
 
 def fingerprint(push: PushContext, key: GroupKey) -> Hashable:
     """A cheap value: equal fingerprints of one key in two pushes mean equal output."""
-    raise NotImplementedError
+    return key.parts[0].fingerprint(push)
 
 
 def generate(push: PushContext, key: GroupKey) -> tuple[Generated, ...]:
     """The resources of a group. Pure and deterministic: same snapshot content and key, same bytes. Never raises for bad configuration."""
-    raise NotImplementedError
+    seen: dict[str, Generated] = {}
+    for resource in key.parts[0].generate(push):
+        seen.setdefault(resource.name, resource)
+    return tuple(seen.values())

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the proxies of one namespace may see: services, routing rules and destination rules.
+
+Every proxy of a namespace shares its scope, and groups of generated resources are keyed by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from pilot.model import hosts
+from pilot.model.destination_rules import DestinationRules, HostRule
+from pilot.model.digest import combine
+from pilot.model.labels import LabelSet, label_set
+from pilot.model.service import Service
+from pilot.model.virtual_services import MESH, RoutingRule, RoutingRules
+
+
+class Scope:
+    """The view from one namespace. Immutable; what is derived from it is computed when first asked for."""
+
+    def __init__(self, namespace: str, services: Iterable[Service], routing: RoutingRules, destinations: DestinationRules):
+        self.namespace = namespace
+        self._destinations = destinations
+        self._found: dict[Service, HostRule | None] = {}
+        chosen: dict[str, Service] = {}
+        for service in services:
+            if service.private and service.namespace != namespace:
+                continue
+            known = chosen.get(service.hostname)
+            if known is None or (service.namespace == namespace != known.namespace):
+                chosen[service.hostname] = service
+        self.by_host = chosen
+        self.services = tuple(sorted(chosen.values(), key=lambda service: (service.created, service.key)))
+        self.rules = routing.visible_from(namespace)
+
+    @cached_property
+    def mesh_rules(self) -> tuple[RoutingRule, ...]:
+        """Routing rules for sidecars."""
+        return tuple(rule for rule in self.rules if MESH in rule.gateways)
+
+    @cached_property
+    def _by_port(self) -> dict[int, tuple[Service, ...]]:
+        found: dict[int, list[Service]] = {}
+        for service in self.services:
+            for number in dict.fromkeys(port.number for port in service.ports):
+                found.setdefault(number, []).append(service)
+        return {number: tuple(services) for number, services in found.items()}
+
+    def on_port(self, number: int) -> tuple[Service, ...]:
+        """Services that have this port."""
+        return self._by_port.get(number, ())
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return tuple(sorted(self._by_port))
+
+    @cached_property
+    def wildcard_services(self) -> tuple[Service, ...]:
+        return tuple(service for service in self.services if hosts.is_wildcard(service.hostname))
+
+    @cached_property
+    def source_label_sets(self) -> tuple[LabelSet, ...]:
+        """Every `sourceLabels` condition that some visible rule makes: which of them a proxy meets is all that routes know of its labels."""
+        found: set[LabelSet] = set()
+        for rule in self.mesh_rules:
+            conditions = (
+                *(match.sourceLabels for route in rule.spec.http for match in route.match),
+                *(match.sourceLabels for tls in rule.spec.tls for match in tls.match),
+                *(match.sourceLabels for tcp in rule.spec.tcp for match in tcp.match),
+            )
+            found.update(label_set(labels) for labels in conditions if labels)
+        return tuple(sorted(found))
+
+    def destination_rule(self, service: Service) -> HostRule | None:
+        """The rule that governs a service for clients here."""
+        if service not in self._found:
+            self._found[service] = self._destinations.find(self.namespace, service)
+        return self._found[service]
+
+    @cached_property
+    def services_digest(self) -> bytes:
+        return combine(service.digest for service in self.services)
+
+    @cached_property
+    def rules_digest(self) -> bytes:
+        return combine(rule.digest for rule in self.rules)
+
+    @cached_property
+    def destinations_digest(self) -> bytes:
+        """Hash of the destination rules in force, service by service."""
+        found = (self.destination_rule(service) for service in self.services)
+        return combine(rule.digest if rule is not None else b"" for rule in found)

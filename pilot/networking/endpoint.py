@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load assignments: the endpoints of one cluster, grouped by locality, for EDS and for clusters that carry theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+
+from pilot.model.authentication import MutualTls, PeerPolicies
+from pilot.model.labels import selects
+from pilot.model.service import Endpoint, Port, Service
+from pilot.networking.wire import set_socket
+
+TRANSPORT_MATCH = "envoy.transport_socket_match"
+TLS_MODE = "tlsMode"
+ISTIO = "istio"
+
+
+def load_assignment(
+    name: str, service: Service, port: Port, endpoints: Iterable[Endpoint], *, labels: Mapping[str, str], policies: PeerPolicies
+) -> endpoint_pb2.ClusterLoadAssignment:
+    """The endpoints that have all of a subset's labels. Weights of a locality are the sums of its endpoints'."""
+    assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    localities: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        if port.number in endpoint.ports and selects(labels, endpoint.labels):
+            localities.setdefault(endpoint.locality, []).append(endpoint)
+    for locality in sorted(localities):
+        group = assignment.endpoints.add()
+        _set_locality(group, locality)
+        weight = 0
+        for endpoint in sorted(localities[locality], key=lambda endpoint: (endpoint.address, endpoint.ports[port.number])):
+            _add_endpoint(group, endpoint, service, port, policies)
+            weight += endpoint.weight
+        group.load_balancing_weight.value = weight
+    return assignment
+
+
+def _set_locality(group: endpoint_components_pb2.LocalityLbEndpoints, locality: str) -> None:
+    region, _, rest = locality.partition("/")
+    zone, _, sub_zone = rest.partition("/")
+    if region:
+        group.locality.region = region
+        group.locality.zone = zone
+        group.locality.sub_zone = sub_zone
+
+
+def _add_endpoint(
+    group: endpoint_components_pb2.LocalityLbEndpoints, endpoint: Endpoint, service: Service, port: Port, policies: PeerPolicies
+) -> None:
+    target = group.lb_endpoints.add()
+    set_socket(target.endpoint.address, endpoint.address, endpoint.ports[port.number])
+    target.load_balancing_weight.value = endpoint.weight
+    metadata = target.metadata.filter_metadata
+    if takes_mtls(endpoint, service, port, policies):
+        metadata[TRANSPORT_MATCH].fields[TLS_MODE].string_value = ISTIO
+    if endpoint.workload:
+        metadata["istio"].fields["uid"].string_value = f"kubernetes://{endpoint.workload}.{endpoint.namespace}"
+    if endpoint.network:
+        metadata["istio"].fields["network"].string_value = endpoint.network
+
+
+def takes_mtls(endpoint: Endpoint, service: Service, port: Port, policies: PeerPolicies) -> bool:
+    """A sidecar stands in front and no policy switched mutual TLS off there. Decided here, per endpoint, so that policies never change clusters."""
+    if not endpoint.has_sidecar:
+        return False
+    mode = policies.mode(
+        endpoint.namespace,
+        endpoint.labels,
+        endpoint.ports[port.number],
+        hostname=service.hostname,
+        service_port=(port.number, port.name),
+    )
+    return mode is not MutualTls.DISABLE

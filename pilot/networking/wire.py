@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Protobuf spelling that every builder needs: deterministic bytes, `Any`, durations, config sources.
+
+Everything that becomes bytes goes through `serialize`, inside `Any` too: equal snapshots must give equal bytes in every process.
+"""
+
+from __future__ import annotations
+
+from envoy.config.core.v3 import address_pb2, config_source_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+
+from common.config.duration import DurationError
+from common.config.duration import seconds as parse_seconds
+
+_PREFIX = "type.googleapis.com/"
+
+
+def serialize(message: Message) -> bytes:
+    """The message's deterministic bytes: map entries in the order of their keys."""
+    return message.SerializeToString(deterministic=True)
+
+
+def pack(message: Message, into: any_pb2.Any) -> None:
+    """Like `Any.Pack`, which cannot be made deterministic."""
+    into.type_url = _PREFIX + message.DESCRIPTOR.full_name
+    into.value = serialize(message)
+
+
+def packed(message: Message) -> any_pb2.Any:
+    target = any_pb2.Any()
+    pack(message, target)
+    return target
+
+
+def set_seconds(field: duration_pb2.Duration, seconds: float) -> None:
+    """Set a duration field, zero included (which protobuf tells apart from absent)."""
+    nanos = round(seconds * 1_000_000_000)
+    field.seconds, field.nanos = divmod(nanos, 1_000_000_000)
+    field.SetInParent()
+
+
+def optional_seconds(text: str | None) -> float | None:
+    """A duration of the configuration; None when absent. Galley refuses malformed ones, so one that got here counts as absent."""
+    if text is None:
+        return None
+    try:
+        return parse_seconds(text)
+    except DurationError:
+        return None
+
+
+def set_ads(source: config_source_pb2.ConfigSource) -> None:
+    """The resource comes on the same ADS stream."""
+    source.ads.SetInParent()
+    source.resource_api_version = config_source_pb2.V3
+
+
+def set_socket(address: address_pb2.Address, host: str, port: int) -> None:
+    """A TCP socket address, or a pipe when `host` is `unix://path` (Envoy's pipes carry no scheme)."""
+    if host.startswith("unix://"):
+        address.pipe.path = host.removeprefix("unix://")
+    else:
+        address.socket_address.address = host
+        address.socket_address.port_value = port
