@@ -17,10 +17,10 @@ from envoy.config.core.v3 import base_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf import any_pb2, json_format, struct_pb2, wrappers_pb2
-from google.protobuf.message import Message
 
 from common.mesh.names import CHECK_CLUSTER
 from pilot.networking.mixerclient.service import MeshService
+from pilot.networking.wire import packed
 
 FILTER_NAME: Final = "istio.mixer"
 """Also the dynamic metadata namespace in which the filter leaves its verdict for the Report."""
@@ -77,7 +77,7 @@ def http_filters() -> tuple[hcm_pb2.HttpFilter, ...]:
         # The filter clears the route cache itself, and only when a header operation of Mixer's touched the request.
         clear_route_cache=wrappers_pb2.BoolValue(value=False),
     )
-    return (hcm_pb2.HttpFilter(name=FILTER_NAME, typed_config=pack(lua)),)
+    return (hcm_pb2.HttpFilter(name=FILTER_NAME, typed_config=packed(lua)),)
 
 
 def per_route(check: RouteCheck) -> dict[str, any_pb2.Any]:
@@ -97,14 +97,9 @@ def per_route(check: RouteCheck) -> dict[str, any_pb2.Any]:
     json_format.ParseDict(context, settings)
     identity = hashlib.blake2s(settings.SerializeToString(deterministic=True), digest_size=12).hexdigest()
     settings.fields["id"].string_value = identity
-    return {FILTER_NAME: pack(lua_pb2.LuaPerRoute(filter_context=settings))}
+    return {FILTER_NAME: packed(lua_pb2.LuaPerRoute(filter_context=settings))}
 
 
 def _quota(rule: QuotaRule) -> dict[str, object]:
     matches = [[{"attribute": c.attribute, "key": c.key, "kind": c.kind, "value": c.value} for c in clauses] for clauses in rule.matches]
     return {"name": rule.quota, "charge": rule.charge, "matches": matches}
-
-
-def pack(message: Message) -> any_pb2.Any:
-    """Any with a deterministic body: `Any.Pack` would serialize maps in any order."""
-    return any_pb2.Any(type_url=f"type.googleapis.com/{message.DESCRIPTOR.full_name}", value=message.SerializeToString(deterministic=True))

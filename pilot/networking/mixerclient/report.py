@@ -23,7 +23,8 @@ from google.protobuf import duration_pb2, wrappers_pb2
 from common.checkprotocol.attributes import SERVICE_METADATA, SERVICE_METADATA_KEY
 from common.checkprotocol.report import LOG_NAME_PREFIX, REQUEST_HEADERS, RESPONSE_HEADERS, RESPONSE_TRAILERS, Tag
 from common.mesh.names import REPORT_CLUSTER
-from pilot.networking.mixerclient.check import Direction, pack
+from pilot.networking.mixerclient.check import Direction
+from pilot.networking.wire import packed
 
 FLUSH_INTERVAL: Final = timedelta(seconds=1)
 BUFFER_BYTES: Final = 64 * 1024
@@ -44,14 +45,14 @@ def http_access_logs(direction: Direction, request_headers: Sequence[str] = ()) 
         additional_response_headers_to_log=RESPONSE_HEADERS,
         additional_response_trailers_to_log=RESPONSE_TRAILERS,
     )
-    return (accesslog_pb2.AccessLog(name="envoy.access_loggers.http_grpc", typed_config=pack(config)),)
+    return (accesslog_pb2.AccessLog(name="envoy.access_loggers.http_grpc", typed_config=packed(config)),)
 
 
 @cache
 def tcp_access_logs(direction: Direction) -> tuple[accesslog_pb2.AccessLog, ...]:
     """For `access_log` of a TCP proxy, together with `TCP_ACCESS_LOG_OPTIONS`."""
     config = als_pb2.TcpGrpcAccessLogConfig(common_config=_common(direction, "tcp"))
-    return (accesslog_pb2.AccessLog(name="envoy.access_loggers.tcp_grpc", typed_config=pack(config)),)
+    return (accesslog_pb2.AccessLog(name="envoy.access_loggers.tcp_grpc", typed_config=packed(config)),)
 
 
 def _common(direction: Direction, protocol: Literal["http", "tcp"]) -> als_pb2.CommonGrpcAccessLogConfig:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One real Envoy with our filter and access log in a static bootstrap, the application behind it, and a Mixer whose decisions a test scripts."""
+"""One real Envoy with our filter and access logs in a static bootstrap, the application behind it, and certificates for every connection.
+
+The proxy of *ratings* receives on three listeners: plaintext HTTP, HTTP by mutual TLS, TCP by mutual TLS. A fourth listener plays the proxy of
+*reviews*: what is sent there goes out to ratings by mutual TLS.
+"""
 
 from __future__ import annotations
 
@@ -7,42 +11,73 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
-from envoy.config.bootstrap.v3 import bootstrap_pb2
-from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
-from envoy.config.route.v3 import route_components_pb2, route_pb2
-from envoy.extensions.filters.http.router.v3 import router_pb2
-from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
+from citadel.authority.issuing import Authority
+from citadel.authority.root import new_root
+from common.identity.certificates import key_pem, new_key
+from common.identity.material import KeyMaterial, WorkloadIdentity
 from common.identity.spiffe import SpiffeId
-from mixer.api.attributes_of_peers import PeerAttributes
-from mixer.api.fast_check import FastCheck
-from mixer.api.http1 import serve_fast_check
-from mixer.dispatch.result import CheckResult, QuotaRequest
+from common.mesh.names import CHECK_CLUSTER, REPORT_CLUSTER, ROOT_NAMESPACE, SERVICE_ACCOUNTS, control_plane_dns_name
 from pilot.networking.mixerclient import (
     SERVICE_METADATA,
+    TCP_ACCESS_LOG_OPTIONS,
     MeshService,
     RouteCheck,
+    forwarded_service,
     http_access_logs,
     http_filters,
     per_route,
     service_metadata,
+    tcp_access_logs,
 )
-from pilot.networking.mixerclient.check import pack
 
+ENVOY = Path(sys.executable).with_name("envoy")
 RATINGS = SpiffeId("cluster.local", "default", "ratings")
+REVIEWS = SpiffeId("cluster.local", "default", "reviews")
+MIXER = SpiffeId("cluster.local", ROOT_NAMESPACE, SERVICE_ACCOUNTS["mixer"])
 SERVICE = MeshService(host="ratings.default.svc.cluster.local", name="ratings", namespace="default")
 SECOND = MeshService(host="stars.default.svc.cluster.local", name="stars", namespace="default")
-ENVOY = Path(sys.executable).with_name("envoy")
+INBOUND_CLUSTER = "inbound|9080|http|ratings.default.svc.cluster.local"
+OUTBOUND_CLUSTER = "outbound|9080||ratings.default.svc.cluster.local"
+_TYPE = "type.googleapis.com/envoy.extensions."
 
-Decide = Callable[[Mapping[str, Any], Mapping[str, QuotaRequest]], CheckResult]
+Json = dict[str, Any]
+
+
+class Identities:
+    """Certificates of one mesh, issued as Citadel issues them."""
+
+    def __init__(self) -> None:
+        self._authority = Authority(new_root("cluster.local", now=datetime.now(UTC)))
+
+    def of(self, spiffe_id: SpiffeId) -> WorkloadIdentity:
+        key = new_key()
+        issued = self._authority.issue(key.public_key(), spiffe_id, now=datetime.now(UTC))
+        roots = self._authority.bundle_pem
+        material = KeyMaterial.of(certificate_chain_pem=issued.certificate_pem, private_key_pem=key_pem(key), roots_pem=roots)
+        return WorkloadIdentity(material)
+
+
+class Ports(NamedTuple):
+    """Where everything listens on 127.0.0.1."""
+
+    admin: int
+    plain: int
+    mesh: int
+    outbound: int
+    tcp: int
+    application: int
+    check: int
+    report: int
 
 
 def free_port() -> int:
@@ -51,69 +86,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class NoWorkloads:
-    """An index that knows nobody."""
-
-    def at(self, address: bytes) -> None:
-        return None
-
-    def of_account(self, namespace: str, service_account: str) -> None:
-        return None
-
-
-class ScriptedMixer:
-    """The fast Check listener with a runtime that a test scripts. It may be stopped and started on the same port."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.asked: list[Mapping[str, Any]] = []
-        self.quotas: list[Mapping[str, QuotaRequest]] = []
-        self.decide: Decide = lambda bag, quotas: CheckResult()
-        self.epoch = "1"
-        self.headers: Sequence[str] | None = None
-        self._stop: Callable[[], Awaitable[None]] | None = None
-
-    async def check(self, bag: Mapping[str, Any], *, quotas: Mapping[str, QuotaRequest] | None = None, track: bool = False) -> CheckResult:
-        assert track
-        self.asked.append(bag)
-        self.quotas.append(quotas or {})
-        return self.decide(bag, quotas or {})
-
-    async def start(self) -> None:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
-        fast = FastCheck(self, PeerAttributes(NoWorkloads()), epoch=lambda: self.epoch, headers=lambda: self.headers)
-        serving = serve_fast_check(fast.answer, listener, tls=None, identify=lambda transport: RATINGS, grace=0.5)
-        await serving.__aenter__()
-
-        async def stop() -> None:
-            await serving.__aexit__(None, None, None)
-
-        self._stop = stop
-
-    async def stop(self) -> None:
-        if self._stop is not None:
-            await self._stop()
-            self._stop = None
-
-
 @asynccontextmanager
 async def application() -> AsyncIterator[int]:
-    """Answers every request with its method, path and headers in JSON."""
+    """Answers every request with its request line, headers and the length of its body, in JSON."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
                 headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
-                if length := int(headers.get("content-length", "0")):
-                    await reader.readexactly(length)
-                body = json.dumps({"request": head[0], "headers": headers}).encode()
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-secret: yes\r\ncontent-length: %d\r\n\r\n%b"
-                    % (len(body), body)
-                )
+                length = int(headers.get("content-length", "0"))
+                await reader.readexactly(length)
+                body = json.dumps({"request": head[0], "headers": headers, "body": length}).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nx-secret: yes\r\nx-kept: a\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
@@ -125,66 +110,117 @@ async def application() -> AsyncIterator[int]:
         server.close()
 
 
-class Ports(NamedTuple):
-    admin: int
-    mesh: int
-    application: int
-    check: int
-    report: int
+def bootstrap(ports: Ports, identities: Identities, routes: Mapping[str, RouteCheck | None]) -> Json:
+    """Each host name of `routes` is an inbound virtual host; None gives it no configuration for the filter."""
+    ratings, reviews = identities.of(RATINGS), identities.of(REVIEWS)
+    inbound = [{"name": name, "domains": [name], "routes": [_route(INBOUND_CLUSTER, check)]} for name, check in routes.items()]
+    outbound = {
+        "name": "any",
+        "domains": ["*"],
+        "routes": [_route(OUTBOUND_CLUSTER)],
+        "request_headers_to_add": [_json(forwarded_service(SERVICE))],
+    }
+    tcp = {
+        "@type": _TYPE + "filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "tcp",
+        "cluster": INBOUND_CLUSTER,
+        "access_log": [_json(log) for log in tcp_access_logs("inbound")],
+        "access_log_options": _json(TCP_ACCESS_LOG_OPTIONS),
+    }
+    mutual = {
+        "@type": _TYPE + "transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": _certificates(ratings),
+        "require_client_certificate": True,
+    }
+    return {
+        "node": {
+            "id": "sidecar~127.0.0.1~ratings-v1.default~default.svc.cluster.local",
+            "cluster": "ratings",
+            "metadata": {"ISTIO_VERSION": "1.4.10"},
+        },
+        "admin": {"address": _address(ports.admin)},
+        "static_resources": {
+            "listeners": [
+                _listener("plain", ports.plain, _manager("inbound", inbound)),
+                _listener("mesh", ports.mesh, _manager("inbound", inbound), mutual),
+                _listener("outbound", ports.outbound, _manager("outbound", [outbound])),
+                _listener("tcp", ports.tcp, tcp, mutual),
+            ],
+            "clusters": [
+                _cluster(INBOUND_CLUSTER, ports.application),
+                _cluster(OUTBOUND_CLUSTER, ports.mesh, _client(reviews)),
+                _cluster(CHECK_CLUSTER, ports.check, _client(ratings, control_plane_dns_name("mixer"))),
+                _cluster(REPORT_CLUSTER, ports.report, _client(ratings, control_plane_dns_name("mixer")), http2=True),
+            ],
+        },
+    }
 
 
-def bootstrap(ports: Ports, routes: Mapping[str, RouteCheck | None]) -> bootstrap_pb2.Bootstrap:
-    """A bootstrap in which each host name of `routes` is a virtual host; None gives it no route configuration for the filter."""
-    hosts = [route_components_pb2.VirtualHost(name=name, domains=[name], routes=[_route(check)]) for name, check in routes.items()]
-    manager = hcm_pb2.HttpConnectionManager(
-        stat_prefix="mesh",
-        http_filters=[*http_filters(), hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=pack(router_pb2.Router()))],
-        route_config=route_pb2.RouteConfiguration(name="mesh", virtual_hosts=hosts),
-        access_log=http_access_logs("inbound"),
-    )
-    chain = listener_components_pb2.FilterChain(
-        filters=[listener_components_pb2.Filter(name="envoy.filters.network.http_connection_manager", typed_config=pack(manager))]
-    )
-    config = bootstrap_pb2.Bootstrap()
-    config.node.id, config.node.cluster = "sidecar~127.0.0.1~ratings-v1.default~default.svc.cluster.local", "ratings"
-    config.admin.address.socket_address.address, config.admin.address.socket_address.port_value = "127.0.0.1", ports.admin
-    listener = listener_pb2.Listener(name="mesh", filter_chains=[chain])
-    listener.address.socket_address.address, listener.address.socket_address.port_value = "127.0.0.1", ports.mesh
-    config.static_resources.listeners.append(listener)
-    config.static_resources.clusters.extend(
-        [
-            _cluster("inbound|9080|http|ratings.default.svc.cluster.local", ports.application),
-            _cluster("mixer-check", ports.check),
-            _cluster("mixer-report", ports.report, http2=True),
-        ]
-    )
-    return config
+def _json(message: Message) -> Json:
+    return json_format.MessageToDict(message, preserving_proto_field_name=True)
 
 
-def _route(check: RouteCheck | None) -> route_components_pb2.Route:
-    route = route_components_pb2.Route()
-    route.match.prefix = "/"
-    route.route.cluster = "inbound|9080|http|ratings.default.svc.cluster.local"
+def _address(port: int) -> Json:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _listener(name: str, port: int, config: Json, tls: Json | None = None) -> Json:
+    chain: Json = {"filters": [{"name": name, "typed_config": config}]}
+    if tls is not None:
+        chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": tls}
+    return {"name": name, "address": _address(port), "filter_chains": [chain]}
+
+
+def _manager(direction: Any, hosts: list[Json]) -> Json:
+    router = {"name": "envoy.filters.http.router", "typed_config": {"@type": _TYPE + "filters.http.router.v3.Router"}}
+    return {
+        "@type": _TYPE + "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": direction,
+        "http_filters": [*(_json(found) for found in http_filters() if direction == "inbound"), router],
+        "route_config": {"name": direction, "virtual_hosts": hosts},
+        "access_log": [_json(log) for log in http_access_logs(direction)],
+    }
+
+
+def _route(cluster: str, check: RouteCheck | None = None) -> Json:
+    route: Json = {"match": {"prefix": "/"}, "route": {"cluster": cluster}}
     if check is not None:
-        route.metadata.filter_metadata[SERVICE_METADATA].CopyFrom(service_metadata(check.services[0]))
-        for name, config in per_route(check).items():
-            route.typed_per_filter_config[name].CopyFrom(config)
+        route["metadata"] = {"filter_metadata": {SERVICE_METADATA: _json(service_metadata(check.services[0]))}}
+        route["typed_per_filter_config"] = {name: _json(config) for name, config in per_route(check).items()}
     return route
 
 
-def _cluster(name: str, port: int, *, http2: bool = False) -> cluster_pb2.Cluster:
-    cluster = cluster_pb2.Cluster(name=name, type=cluster_pb2.Cluster.STATIC)
-    cluster.connect_timeout.seconds = 1
-    cluster.load_assignment.cluster_name = name
-    address = cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint.address.socket_address
-    address.address, address.port_value = "127.0.0.1", port
+def _cluster(name: str, port: int, tls: Json | None = None, *, http2: bool = False) -> Json:
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]
+    cluster: Json = {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
+    }
+    if tls is not None:
+        cluster["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": tls}
     if http2:
-        from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
-
-        options = http_protocol_options_pb2.HttpProtocolOptions()
-        options.explicit_http_config.http2_protocol_options.SetInParent()
-        cluster.typed_extension_protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].CopyFrom(pack(options))
+        options = {"@type": _TYPE + "upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": {"http2_protocol_options": {}}}
+        cluster["typed_extension_protocol_options"] = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}
     return cluster
+
+
+def _client(identity: WorkloadIdentity, server_name: str = "") -> Json:
+    tls = {"@type": _TYPE + "transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context": _certificates(identity, server_name)}
+    return tls | ({"sni": server_name} if server_name else {})
+
+
+def _certificates(identity: WorkloadIdentity, server_name: str = "") -> Json:
+    material = identity.current
+    validation: Json = {"trusted_ca": {"inline_string": material.roots_pem.decode()}}
+    if server_name:
+        validation["match_typed_subject_alt_names"] = [{"san_type": "DNS", "matcher": {"exact": server_name}}]
+    chain, key = material.certificate_chain_pem.decode(), material.private_key_pem.decode()
+    return {
+        "tls_certificates": [{"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}}],
+        "validation_context": validation,
+    }
 
 
 class Mesh:
@@ -194,21 +230,27 @@ class Mesh:
         self.ports, self.client = ports, client
 
     async def get(self, host: str, path: str = "/", headers: Mapping[str, str] | None = None) -> httpx.Response:
-        return await self.client.get(f"http://127.0.0.1:{self.ports.mesh}{path}", headers={"host": host, **(headers or {})})
+        """A plaintext request to ratings' own proxy."""
+        return await self.client.get(f"http://127.0.0.1:{self.ports.plain}{path}", headers={"host": host, **(headers or {})})
 
-    async def counter(self, name: str) -> int:
-        text = (await self.client.get(f"http://127.0.0.1:{self.ports.admin}/stats?filter={name}")).text
-        return sum(int(line.rpartition(": ")[2]) for line in text.splitlines())
+    async def get_as_reviews(self, host: str, path: str = "/", headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """A request by reviews' proxy to ratings' proxy."""
+        return await self.client.get(f"http://127.0.0.1:{self.ports.outbound}{path}", headers={"host": host, **(headers or {})})
+
+    async def counters(self, name: str) -> dict[str, int]:
+        """Envoy's counters whose name contains `name`."""
+        text = (await self.client.get(f"http://127.0.0.1:{self.ports.admin}/stats?filter={name}&type=Counters")).text
+        return {key: int(value) for key, _, value in (line.rpartition(": ") for line in text.splitlines())}
 
 
 @asynccontextmanager
-async def envoy(directory: Path, config: bootstrap_pb2.Bootstrap, ports: Ports, *, concurrency: int = 1) -> AsyncIterator[Mesh]:
+async def envoy(directory: Path, config: Json, ports: Ports) -> AsyncIterator[Mesh]:
+    """A process with one worker, ended with the block. Its log is `envoy.log` in the directory."""
     path = directory / "envoy.json"
-    path.write_text(json_format.MessageToJson(config, preserving_proto_field_name=True))
+    path.write_text(json.dumps(config))
+    arguments = ["-c", str(path), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
     with (directory / "envoy.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            str(ENVOY), "-c", str(path), "--disable-hot-restart", "--concurrency", str(concurrency), "-l", "warning", stdout=log, stderr=log
-        )
+        process = await asyncio.create_subprocess_exec(str(ENVOY), *arguments, stdout=log, stderr=log)
     try:
         async with httpx.AsyncClient(timeout=10) as client:
             await _until_live(client, ports.admin)
