@@ -28,20 +28,8 @@ OPTIONS = (
 class GrpcConfigSource:
     """Dials Galley and keeps dialling. `address_provider` is asked before every attempt, so that a moved Galley is found."""
 
-    def __init__(
-        self,
-        address_provider: Callable[[], str],
-        identity: WorkloadIdentity | None,
-        *,
-        channel: Callable[[str], grpc.aio.Channel] | None = None,
-    ) -> None:
-        """`channel` replaces the mutual TLS dialler in tests; then `identity` may be None."""
-        if channel is None:
-            if identity is None:
-                raise ValueError("an identity is needed to dial Galley")
-            known = identity
-            channel = lambda to: grpc_channel(known, to, part="galley", options=OPTIONS)  # noqa: E731
-        self._address, self._dial = address_provider, channel
+    def __init__(self, address_provider: Callable[[], str], identity: WorkloadIdentity) -> None:
+        self._address, self._identity = address_provider, identity
         self.sink: Sink | None = None
         """The running sink, for introspection: what is missing, accepted versions, the journal."""
 
@@ -51,7 +39,7 @@ class GrpcConfigSource:
 
         async def attempt() -> None:
             address = self._address()
-            async with self._dial(address) as channel:
+            async with grpc_channel(self._identity, address, part="galley", options=OPTIONS) as channel:
                 stub = mcp_grpc.ResourceSourceStub(channel)  # type: ignore[no-untyped-call]
                 call: grpc.aio.StreamStreamCall[mcp.RequestResources, mcp.Resources] = stub.EstablishResourceStream()
                 try:

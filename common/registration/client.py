@@ -25,8 +25,6 @@ log = structlog.get_logger("registration")
 CALL_TIMEOUT = 2.0  # seconds; shorter than a lease, so that one lost answer does not end it
 GOODBYE_TIMEOUT = 1.0  # seconds that leaving may take; after that the lease simply runs out
 
-ChannelFactory = Callable[[], grpc.aio.Channel]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
@@ -52,7 +50,6 @@ async def registration(
     health: Callable[[], bool],
     *,
     interval: float = 1.0,
-    channel: Callable[[str], grpc.aio.Channel] | None = None,
 ) -> AsyncIterator[Registration]:
     """Keep `workload` registered with the Galley at `address` (host:port, or a function that says where it is now) while the block runs.
 
@@ -60,8 +57,7 @@ async def registration(
     seconds); an unhealthy workload leaves discovery and comes back when healthy. Leaving the block deregisters.
     """
     where = address if callable(address) else lambda: address
-    dial = channel or (lambda to: grpc_channel(identity, to, part="galley"))
-    keeper = Registration(where, dial, workload, health, interval)
+    keeper = Registration(identity, where, workload, health, interval)
     task = asyncio.create_task(keeper.run(), name=f"registration:{workload.name}")
     try:
         yield keeper
@@ -76,14 +72,9 @@ class Registration:
     """The loop behind `registration`. `registered` says whether the last beat was answered; `beat_now()` sends health without waiting."""
 
     def __init__(
-        self,
-        where: Callable[[], str],
-        dial: Callable[[str], grpc.aio.Channel],
-        workload: Workload,
-        health: Callable[[], bool],
-        interval: float,
+        self, identity: WorkloadIdentity, where: Callable[[], str], workload: Workload, health: Callable[[], bool], interval: float
     ) -> None:
-        self._where, self._dial, self._workload, self._health, self._interval = where, dial, workload, health, interval
+        self._identity, self._where, self._workload, self._health, self._interval = identity, where, workload, health, interval
         self._lease = ""
         self._dialled = ""
         self._channel: grpc.aio.Channel | None = None
@@ -110,18 +101,17 @@ class Registration:
                         detail=error.details(),
                     )
                 complained = True
+                await self._hang_up()  # the next attempt finds a moved Galley, and shows the newest certificate
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._now.wait(), self._interval)
             self._now.clear()
 
     async def leave(self) -> None:
         """Deregister if there is a lease, and close the connection. Never raises: an unreachable Galley lets the lease run out."""
-        if self._channel is None:
-            return
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
-            if self._lease:
+        if self._channel is not None and self._lease:
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
                 await self._stub().Deregister(v1_pb2.DeregisterRequest(lease=self._lease), timeout=GOODBYE_TIMEOUT)
-        await self._channel.close()
+        await self._hang_up()
 
     async def _beat(self) -> None:
         stub = await self._connected()
@@ -143,11 +133,16 @@ class Registration:
 
     async def _connected(self) -> v1_pb2_grpc.RegistrationStub:
         to = self._where()
-        if self._channel is None or to != self._dialled:
-            if self._channel is not None:
-                await self._channel.close()
-            self._channel, self._dialled = self._dial(to), to
+        if to != self._dialled:
+            await self._hang_up()
+        if self._channel is None:
+            self._channel, self._dialled = grpc_channel(self._identity, to, part="galley"), to
         return self._stub()
+
+    async def _hang_up(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
 
     def _stub(self) -> v1_pb2_grpc.RegistrationStub:
         return v1_pb2_grpc.RegistrationStub(self._channel)  # type: ignore[no-untyped-call]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import socket
 from collections.abc import Callable
@@ -23,6 +22,7 @@ log = structlog.get_logger("registration")
 
 MOST_PENDING = 10_000  # reports kept while Galley is away; beyond it the oldest are dropped
 CALL_TIMEOUT = 5.0  # seconds
+RETRY_SECONDS = 1.0
 
 
 class Verdict(enum.Enum):
@@ -48,11 +48,10 @@ class StatusReporter:
         *,
         instance: str = "",
         pause: float = 0.2,
-        channel: Callable[[str], grpc.aio.Channel] | None = None,
     ) -> None:
         """`pause` (seconds) is how long reports gather before they are sent together; `instance` defaults to the host name."""
         self._where = address if callable(address) else lambda: address
-        self._dial = channel or (lambda to: grpc_channel(identity, to, part="galley"))
+        self._identity = identity
         self._instance = instance or socket.gethostname()
         self._pause = pause
         self._pending: dict[tuple[ResourceKey, str], _Report] = {}
@@ -69,33 +68,20 @@ class StatusReporter:
     async def run(self, stopping: asyncio.Event) -> None:
         """Send until `stopping`; what Galley did not take is kept and tried again every second."""
         stop = asyncio.create_task(stopping.wait(), name="status-reporter-stop")
-        dialled, channel = "", None
         try:
-            while not stopping.is_set():
+            while not stop.done():
                 wake = asyncio.create_task(self._wake.wait(), name="status-reporter-wake")
                 await asyncio.wait([wake, stop], return_when=asyncio.FIRST_COMPLETED)
                 wake.cancel()
-                if stopping.is_set() and not self._pending:
-                    break
                 await asyncio.wait([stop], timeout=self._pause)
-                to = self._where()
-                if channel is None or to != dialled:
-                    if channel is not None:
-                        await channel.close()
-                    channel, dialled = self._dial(to), to
-                if not await self._send(channel):
-                    await asyncio.wait([stop], timeout=1.0)
+                if self._pending and not await self._send():
+                    await asyncio.wait([stop], timeout=RETRY_SECONDS)
         finally:
             stop.cancel()
-            if channel is not None:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await channel.close()
 
-    async def _send(self, channel: grpc.aio.Channel) -> bool:
+    async def _send(self) -> bool:
         self._wake.clear()
         batch, self._pending = self._pending, {}
-        if not batch:
-            return True
         statuses = [
             v1_pb2.ResourceStatus(
                 collection=key.collection,
@@ -108,12 +94,14 @@ class StatusReporter:
             )
             for (key, type_), report in batch.items()
         ]
+        request = v1_pb2.ReportStatusRequest(instance=self._instance, statuses=statuses)
         try:
-            stub = v1_pb2_grpc.StatusStub(channel)  # type: ignore[no-untyped-call]
-            await stub.ReportStatus(v1_pb2.ReportStatusRequest(instance=self._instance, statuses=statuses), timeout=CALL_TIMEOUT)
-            return True
+            # A channel for each send: reports are rare, and a new one shows the newest certificate to wherever Galley is now.
+            async with grpc_channel(self._identity, self._where(), part="galley") as channel:
+                await v1_pb2_grpc.StatusStub(channel).ReportStatus(request, timeout=CALL_TIMEOUT)  # type: ignore[no-untyped-call]
         except grpc.aio.AioRpcError as error:
             log.warning("galley did not take the status reports; trying again", code=error.code().name, reports=len(statuses))
             self._pending = batch | self._pending
             self._wake.set()
             return False
+        return True

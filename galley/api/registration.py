@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -16,8 +16,9 @@ import structlog
 
 from common.config.kinds.networking import WORKLOAD_ENTRY, WorkloadEntry
 from common.config.resource import ResourceKey
+from common.identity.bounds import outside_bounds
 from common.identity.spiffe import SpiffeId
-from common.identity.tls import peer_identity
+from common.identity.tls import peer_identity, peer_label_bounds
 from common.proto.galley import v1_pb2, v1_pb2_grpc
 from galley.distribution.access import part_of
 from galley.status.reports import LONGEST_MESSAGE, Report, Reports, Verdict
@@ -31,7 +32,6 @@ HEARTBEAT_SECONDS = 1.0
 MOST_PORTS, MOST_LABELS, MOST_STATUSES = 64, 64, 20_000
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Peer = Callable[[Context], SpiffeId | None]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _PORT_NAME = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
@@ -43,8 +43,8 @@ _LOCALITY = re.compile(r"[A-Za-z0-9._-]*(/[A-Za-z0-9._-]*){0,2}")
 class RegistrationServicer(v1_pb2_grpc.RegistrationServicer):
     """`fourmast.galley.v1.Registration`, for agents of any namespace: each registers only under its own."""
 
-    def __init__(self, store: Store, workloads: Workloads, *, trust_domain: str, peer: Peer = peer_identity) -> None:
-        self._store, self._workloads, self._trust_domain, self._peer = store, workloads, trust_domain, peer
+    def __init__(self, store: Store, workloads: Workloads, *, trust_domain: str) -> None:
+        self._store, self._workloads, self._trust_domain = store, workloads, trust_domain
 
     async def Register(self, request: v1_pb2.RegisterRequest, context: Context) -> v1_pb2.RegisterResponse:
         peer = await self._known(context)
@@ -53,6 +53,8 @@ class RegistrationServicer(v1_pb2_grpc.RegistrationServicer):
             spec = workload_spec(workload, address_of(workload.address, context.peer()), peer.service_account)
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if (outside := _outside_bounds(context, spec.labels)) is not None:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"the join token of this workload bounds its labels: {outside}")
         key = ResourceKey(WORKLOAD_ENTRY.collection, peer.namespace, workload.name)
         if self._store.snapshot.get(key) is not None:
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{key} is configured by hand; register under another name or delete it")
@@ -88,7 +90,7 @@ class RegistrationServicer(v1_pb2_grpc.RegistrationServicer):
         return v1_pb2.DeregisterResponse()
 
     async def _known(self, context: Context) -> SpiffeId:
-        peer = self._peer(context)
+        peer = peer_identity(context)
         if peer is None or peer.trust_domain != self._trust_domain:
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED, f"{peer or 'a caller without a SPIFFE id'} is not of {self._trust_domain}"
@@ -108,12 +110,12 @@ class RegistrationServicer(v1_pb2_grpc.RegistrationServicer):
 class StatusServicer(v1_pb2_grpc.StatusServicer):
     """`fourmast.galley.v1.Status`, for Pilot and Mixer only."""
 
-    def __init__(self, store: Store, reports: Reports, *, trust_domain: str, peer: Peer = peer_identity) -> None:
-        self._store, self._reports, self._trust_domain, self._peer = store, reports, trust_domain, peer
+    def __init__(self, store: Store, reports: Reports, *, trust_domain: str) -> None:
+        self._store, self._reports, self._trust_domain = store, reports, trust_domain
 
     async def ReportStatus(self, request: v1_pb2.ReportStatusRequest, context: Context) -> v1_pb2.ReportStatusResponse:
         try:
-            part = part_of(self._peer(context), self._trust_domain)
+            part = part_of(peer_identity(context), self._trust_domain)
         except PermissionError as error:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         if len(request.statuses) > MOST_STATUSES:
@@ -138,6 +140,14 @@ class StatusServicer(v1_pb2_grpc.StatusServicer):
                 )
             )
         return v1_pb2.ReportStatusResponse()
+
+
+def _outside_bounds(context: Context, labels: Mapping[str, str]) -> str | None:
+    """The label that the caller's certificate does not allow, as a sentence; unreadable bounds allow nothing."""
+    try:
+        return outside_bounds(peer_label_bounds(context), labels)
+    except ValueError as error:
+        return f"the bounds cannot be read ({error})"
 
 
 def address_of(declared: str, peer: str) -> str:
