@@ -9,12 +9,15 @@ from typing import Final, Literal, Protocol
 import msgspec
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.extensions.access_loggers.file.v3 import file_pb2
+from envoy.extensions.access_loggers.stream.v3 import stream_pb2
 
 from common.config.kinds.mesh import MeshConfig
 from pilot.networking.mixerclient import http_access_logs, tcp_access_logs
 from pilot.networking.wire import pack
 
 Direction = Literal["inbound", "outbound"]
+
+STDOUT: Final = "/dev/stdout"
 
 _FIELDS: Final = {
     "start_time": "%START_TIME%",
@@ -72,7 +75,12 @@ def add_tcp_logs(target: AccessLogs, mesh: MeshConfig, direction: Direction | No
 def _file_logs(mesh: MeshConfig) -> Iterator[accesslog_pb2.AccessLog]:
     if not mesh.accessLogFile:
         return
-    log = file_pb2.FileAccessLog(path=mesh.accessLogFile)
+    log: file_pb2.FileAccessLog | stream_pb2.StdoutAccessLog
+    if mesh.accessLogFile == STDOUT:
+        # Envoy cannot open /dev/stdout again when its log belongs to another user, and refuses the whole listener.
+        log = stream_pb2.StdoutAccessLog()
+    else:
+        log = file_pb2.FileAccessLog(path=mesh.accessLogFile)
     if mesh.accessLogEncoding == "JSON":
         log.log_format.json_format.update(_json_format(mesh.accessLogFormat))
     else:
