@@ -140,7 +140,7 @@ class ControlPlane:
         config = self.state_dir / "config" / f"{name}.yaml"
         write_private(config, json.dumps(settings, indent=1).encode())
         module = "deploy.istiod.cli" if name == "istiod" else f"{name}.cli"
-        command = [sys.executable, "-m", module, "serve", "--config", str(config)]
+        command = [sys.executable, "-c", f"from {module} import main; main()", "serve", "--config", str(config)]
         return Part(name, Process(name, command, place, log_dir / f"{name}.log"), state_dir, new_socket)
 
 
@@ -180,8 +180,9 @@ def part_settings(part: str, addresses: Addresses, state_dir: Path) -> Settings:
         case "pilot":
             return {
                 "galley_address": addresses["galley", "mcp"],
-                "xds_address": addresses["pilot", "xds"],
-                "debug_address": addresses["pilot", "debug"],
+                "galley_status_address": addresses["galley", "registration"],
+                "secure_grpc_address": addresses["pilot", "xds"],
+                "http_address": addresses["pilot", "debug"],
             }
         case _:
             raise ValueError(f"there is no part {part}")

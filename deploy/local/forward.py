@@ -26,14 +26,10 @@ async def forwarding(listen: str, target: tuple[str, int], new_socket: Callable[
     sock = bind(listen)
     open_connections: set[asyncio.Task[None]] = set()
 
-    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_join(reader, writer, target, new_socket), name=f"door to {target[0]}:{target[1]}")
         open_connections.add(task)
-        try:
-            await _join(reader, writer, target, new_socket)
-        finally:
-            open_connections.discard(task)
+        task.add_done_callback(open_connections.discard)
 
     server = await asyncio.start_server(accepted, sock=sock, limit=CHUNK)
     try:

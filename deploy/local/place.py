@@ -87,7 +87,7 @@ class InNamespaces:
             mounts=True,
             hide=("/run", str(self._state_dir)),
             keep=(*installation(), str(self._folder)),
-            binds={"/etc/hosts": str(self._hosts.path(instance.spec.namespace))},
+            binds={"/etc/hosts": str(self._hosts.path(instance.spec.namespace)), "/etc/resolv.conf": str(self._hosts.resolver)},
             uid=instance.uid,
             gid=instance.uid,
             folder=str(self._folder),
