@@ -116,6 +116,13 @@ class Stream(Generic[Push, Proxy]):
         for subscription in self.subscriptions.values():
             subscription.target = None
 
+    def wanted(self) -> list[tuple[str, frozenset[str] | None]]:
+        """The views that this stream will ask its next epoch for."""
+        return [
+            (subscription.type_url, None if subscription.type_url in WILDCARD else subscription.names)
+            for subscription in self.subscriptions.values()
+        ]
+
     # -- requests -------------------------------------------------------------------------------------------------------------------
 
     def receive(self, request: Request, now: float) -> None:
@@ -143,7 +150,7 @@ class Stream(Generic[Push, Proxy]):
         if request.known:
             subscription.known = request.known
         if request.type_url == TYPE_ENDPOINT:
-            subscription.resend = self._endpoints_due & names
+            subscription.resend = self._endpoints_due
             self._endpoints_due = EMPTY
         self.subscriptions[request.type_url] = subscription
 

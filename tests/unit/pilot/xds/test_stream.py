@@ -61,7 +61,9 @@ def test_one_endpoint_changes_and_only_its_assignment_is_sent(talk: Talk) -> Non
 def test_make_before_break(talk: Talk) -> None:
     """Cluster a is replaced by c: c comes first, a goes when no route leads to it any more, and keeps its endpoints until then."""
     talk.connected()
-    talk.world(World(clusters={"b": "1", "c": "1"}, endpoints={"b": "10.0.0.2", "c": "10.0.0.3"}, listeners={"http": "web"}, routes={"web": "c"}))
+    talk.world(
+        World(clusters={"b": "1", "c": "1"}, endpoints={"b": "10.0.0.2", "c": "10.0.0.3"}, listeners={"http": "web"}, routes={"web": "c"})
+    )
     assert talk.hears() == Heard(CDS, all_or(talk, ("c",), ("b", "c", "a")))
     assert talk.hears() == Heard(EDS, ("c",)), "endpoints of a new cluster go with it, before Envoy asks; those of a stay"
     assert talk.hears() == Heard(RDS, ("web",)), "without waiting for the CDS acknowledgement"
@@ -282,9 +284,9 @@ def test_reconnecting_with_known_versions_sends_only_the_difference() -> None:
     after.asks(CDS, known=held[CDS])
     assert after.hears() == Heard(CDS, ("c",)), "a stays: the route at the client may still lead to it"
     after.asks(EDS, "a", "b", known=held[EDS])
-    assert after.hears() == Heard(EDS, ()), "an empty response tells the client where it stands; a keeps its endpoints"
+    assert after.hears() == Heard(EDS, ("c",)), "endpoints of the new cluster; a keeps those that it has"
     after.asks(LDS, known=held[LDS])
-    assert after.hears() == Heard(LDS, ())
+    assert after.hears() == Heard(LDS, ()), "an empty response tells the client where it stands"
     after.asks(EDS, "c")
     assert after.hears() == Heard(EDS, ("c",))
     after.asks(RDS, "web", known=held[RDS])
@@ -346,6 +348,19 @@ def test_a_cluster_that_returns_before_its_removal_was_never_gone() -> None:
     talk.acks(RDS)
     talk.pass_time(1)
     assert talk.hears() is None, "nothing is removed"
+
+
+def test_reconnecting_brings_endpoints_of_new_clusters_before_the_routes_that_lead_there() -> None:
+    """A real Envoy asks for all types at once when it reconnects; the route must not be faster than the endpoints."""
+    before = Talk(WORLD, delta=True).connected()
+    held = {kind: versions(before, kind) for kind in (CDS, EDS, RDS)}
+    after = Talk(World({"c": "1"}, {"c": "10.0.0.3"}, WORLD.listeners, {"web": "c"}), delta=True)
+    after.asks(CDS, known=held[CDS])
+    assert after.hears() == Heard(CDS, ("c",))
+    after.asks(EDS, "a", "b", known=held[EDS])
+    after.asks(RDS, "web", known=held[RDS])
+    assert after.hears() == Heard(EDS, ("c",))
+    assert after.hears() == Heard(RDS, ("web",))
 
 
 # -- state-of-the-world only --------------------------------------------------------------------------------------------------------

@@ -82,7 +82,9 @@ class WorldGenerator:
         return tuple([GroupKey(type_url, "one", (name,)) for name in sorted(names)])
 
     def _texts(self, push: World, key: GroupKey) -> Mapping[str, str]:
-        texts = {TYPE_CLUSTER: push.clusters, TYPE_ENDPOINT: push.endpoints, TYPE_LISTENER: push.listeners, TYPE_ROUTE: push.routes}[key.type_url]
+        texts = {TYPE_CLUSTER: push.clusters, TYPE_ENDPOINT: push.endpoints, TYPE_LISTENER: push.listeners, TYPE_ROUTE: push.routes}[
+            key.type_url
+        ]
         return texts if key.kind == "all" else {str(key.parts[0]): texts.get(str(key.parts[0]), "")}
 
     def fingerprint(self, push: World, key: GroupKey) -> Hashable:
@@ -94,7 +96,8 @@ class WorldGenerator:
             raise RuntimeError("this key cannot be generated")
         make = {TYPE_CLUSTER: cluster, TYPE_ENDPOINT: endpoints, TYPE_LISTENER: listener, TYPE_ROUTE: route}[key.type_url]
         return tuple(
-            Generated(name, make(name, text), (ResourceKey("tests", "default", name),)) for name, text in sorted(self._texts(push, key).items())
+            Generated(name, make(name, text), (ResourceKey("tests", "default", name),))
+            for name, text in sorted(self._texts(push, key).items())
         )
 
 
@@ -116,7 +119,12 @@ def decode(send: Send, *, delta: bool) -> Heard:
         assert len(bodies) == len(message.resources), "a resource stands twice in one response: Envoy refuses it all"
         return Heard(SHORT[message.type_url], tuple(bodies), tuple(message.removed_resources), message.nonce, bodies)
     whole = DiscoveryResponse.FromString(send.payload)
-    kinds: dict[str, Any] = {TYPE_CLUSTER: Cluster, TYPE_ENDPOINT: ClusterLoadAssignment, TYPE_LISTENER: Listener, TYPE_ROUTE: RouteConfiguration}
+    kinds: dict[str, Any] = {
+        TYPE_CLUSTER: Cluster,
+        TYPE_ENDPOINT: ClusterLoadAssignment,
+        TYPE_LISTENER: Listener,
+        TYPE_ROUTE: RouteConfiguration,
+    }
     bodies = {}
     for resource in whole.resources:
         parsed = kinds[whole.type_url].FromString(resource.value)
