@@ -182,7 +182,8 @@ class _Reader:
             yield self._document()
 
     def _document(self) -> Document:
-        return Document(value=self._root, positions=self._positions, problems=tuple(self._problems))
+        value = self._stack[0].value if self._stack else self._root  # what was read before it broke off, for its name
+        return Document(value=value, positions=self._positions, problems=tuple(self._problems))
 
     def _read(self, event: Any) -> None:
         position = Position(event.start_mark.line + 1, event.start_mark.column + 1)
@@ -345,6 +346,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, place: Position | None) -> Prob
         remedy = "; indent with spaces, not tabs"
     elif "mapping values are not allowed" in said:
         remedy = "; a text with ': ' inside needs quotes, or the line above is not finished"
+    elif "flow mapping" in said or "flow sequence" in said:
+        remedy = "; inside { } and [ ] a text with quotes, commas, colons or brackets must itself be quoted"
     elif "did not find expected key" in said or "could not find expected ':'" in said:
         remedy = "; check the indentation of this line and of the one above, and the quotes"
     elif "did not find expected '-' indicator" in said:

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from common.config.accept import kind_of, structure
-from common.config.problem import Path, Problem, problem
-from common.config.registry import Kind
+from common.config.problem import Path, Problem, parse_path, problem
+from common.config.registry import Kind, UnknownKindError
 from common.config.resource import DecodeError, Resource, ResourceKey, from_document
 from common.config.yaml_reading import Document, read_documents
 from common.mesh.names import ROOT_NAMESPACE
@@ -75,8 +76,38 @@ def validate_files(
         for result in (_structure(part, filename, lenient, default_namespace),)
     ]
     known = context.with_resources(result.resource for result in results if result.resource is not None)
-    checked = [result.with_problems(validate(result.resource, known) if result.resource is not None else ()) for result in results]
-    return list(_without_doubles(checked))
+    return list(_without_doubles(result.with_problems(_rules(result, known)) for result in results))
+
+
+def _rules(result: DocumentResult, context: Context) -> Iterable[Problem]:
+    """The semantic problems; also those of the sound parts of a document whose structure is wrong elsewhere."""
+    if result.resource is not None:
+        return validate(result.resource, context)
+    wrong = [parse_path(found.path) for found in result.problems]
+    if result.document.problems or not isinstance(result.value, dict) or not all(wrong):
+        return ()
+    try:
+        sound = from_document(_without(result.value, wrong))
+    except (DecodeError, UnknownKindError):
+        return ()
+    return [found for found in validate(sound, context) if not _concerns(parse_path(found.path), wrong)]
+
+
+def _without(value: dict[str, Any], paths: Iterable[Path]) -> dict[str, Any]:
+    """A copy without the fields at these paths. List items stay: leaving one out would shift the others."""
+    copied = copy.deepcopy(value)
+    for path in paths:
+        owner: Any = copied
+        for step in path[:-1]:
+            owner = owner[step]
+        if isinstance(owner, dict):
+            owner.pop(path[-1], None)
+    return copied
+
+
+def _concerns(path: Path, wrong: Iterable[Path]) -> bool:
+    """Whether a problem there may only come from what was left out."""
+    return any(each[: len(path)] == path or path[: len(each)] == each or path[:-1] == each[:-1] for each in wrong)
 
 
 def validate_value(
@@ -85,8 +116,8 @@ def validate_value(
     """Check one document that is already values (a request body). The resource is None when its structure is wrong."""
     result = _structure(Document(value=value, positions={}), "", lenient, default_namespace)
     if result.resource is None:
-        return None, result.problems
-    return result.resource, (*result.problems, *validate(result.resource, context.with_resources([result.resource])))
+        return None, (*result.problems, *_rules(result, context))
+    return result.resource, validate(result.resource, context.with_resources([result.resource]))
 
 
 def _items(document: Document) -> Iterator[Document]:
@@ -107,10 +138,10 @@ def _structure(document: Document, file: str, lenient: bool, default_namespace: 
     kind = kind_of(document.value)
     if isinstance(kind, Problem):
         return DocumentResult(name=_name(document.value), file=file, document=document, problems=(document.located(kind),))
-    value, problems = structure(kind, document.value, lenient=lenient)
+    in_namespace = _with_namespace(kind, document.value, default_namespace)
+    value, problems = structure(kind, in_namespace, lenient=lenient)
     resource: Resource[Any] | None = None
     if not problems:
-        value = _with_namespace(kind, value, default_namespace)
         try:
             resource = from_document(value)
         except DecodeError as error:  # the schema let pass what the types refuse
@@ -121,8 +152,8 @@ def _structure(document: Document, file: str, lenient: bool, default_namespace: 
 
 
 def _with_namespace(kind: Kind, value: dict[str, Any], default_namespace: str) -> dict[str, Any]:
-    metadata = value["metadata"]
-    if kind.cluster_scoped or metadata.get("namespace"):
+    metadata = value.get("metadata")
+    if kind.cluster_scoped or not isinstance(metadata, dict) or metadata.get("namespace"):
         return value
     namespace = ROOT_NAMESPACE if kind.name == "MeshConfig" else default_namespace
     return {**value, "metadata": {**metadata, "namespace": namespace}}
