@@ -42,7 +42,7 @@ bench: $(STAMP) ## measure (NAME=... for one)
 	@$(PY) -m tests.benchmarks $(NAME)
 
 proto: $(STAMP) ## generate messages from common/proto
-	@$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. $$(find common/proto -name '*.proto')
+	@$(PY) -m grpc_tools.protoc -I. -I$$($(PY) -c "import sysconfig; print(sysconfig.get_path(\"purelib\"))") --python_out=. --pyi_out=. --grpc_python_out=. $$(find common/proto -name '*.proto')
 
 clean: ## remove what make has made
 	rm -rf $(VENV) .cache build dist
