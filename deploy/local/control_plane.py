@@ -51,7 +51,13 @@ class Part:
 
     async def until_ready(self) -> None:
         """Raises StartFailed when it ends, or is not ready within READY_WITHIN."""
-        problem = await until(self._problem, timeout=READY_WITHIN)
+
+        async def look() -> str | None:
+            if self.process.exit_code is not None:
+                raise StartFailed(f"{self.name} ended with exit code {self.process.exit_code}:\n{self.process.last_lines()}")
+            return await self.problem()
+
+        problem = await until(look, timeout=READY_WITHIN)
         if problem is not None:
             raise StartFailed(f"{self.name} is not ready after {READY_WITHIN:.0f} s: {problem}\n{self.process.last_lines()}")
 
@@ -69,9 +75,10 @@ class Part:
         await self.start()
         await self.until_ready()
 
-    async def _problem(self) -> str | None:
-        if self.process.exit_code is not None:
-            raise StartFailed(f"{self.name} ended with exit code {self.process.exit_code}:\n{self.process.last_lines()}")
+    async def problem(self) -> str | None:
+        """Why it is not ready; None when it is."""
+        if self.pid is None:
+            return "it does not run"
         try:
             status, text = await ask(self.addresses()["introspection"]["monitoring"], "/ready", self._new_socket)
         except (OSError, ValueError, KeyError) as error:

@@ -6,8 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import httpx
 import structlog
 
-from deploy.local import configuration, probe
+from deploy.local import configuration, probe, status
 from deploy.local.ask import ask
 from deploy.local.clients import Citadel, Galley
 from deploy.local.control_plane import ControlPlane, Part, StartFailed
@@ -91,6 +90,25 @@ class LocalMesh:
         return self._found.mode
 
     @property
+    def name(self) -> str:
+        return self._file.name
+
+    @property
+    def shape(self) -> Shape:
+        """split or istiod."""
+        return self._shape
+
+    @property
+    def reason(self) -> str:
+        """Why this mode."""
+        return self._found.reason
+
+    @property
+    def exposed_ports(self) -> dict[tuple[str, int], str]:
+        """(workload, port) -> `host:port` on the host's loopback, for all that the mesh file exposes."""
+        return dict(self._exposed)
+
+    @property
     def kubeconfig(self) -> Path:
         return self.state_dir / "kubeconfig"
 
@@ -121,10 +139,6 @@ class LocalMesh:
         """`host:port` of a listener of the control plane, as reached from the host."""
         return self._doors.get((part, listener)) or self.addresses[part, listener]
 
-    def exposed(self, workload: str, port: int) -> str:
-        """`host:port` on the host's loopback of a port that the mesh file exposes."""
-        return self._exposed[workload, port]
-
     async def exec(self, workload: str, command: Sequence[str], *, timeout: float = 120.0) -> tuple[int, str]:
         """Run a command beside a workload's application; the exit code and what it printed."""
         return await self.workload(workload).exec(command, timeout=timeout)
@@ -142,6 +156,11 @@ class LocalMesh:
         """One sentence for people: what runs, how, and why so."""
         parts = "one istiod" if self._shape == "istiod" else "four parts"
         return f"mesh {self._file.name}: {parts}, {len(self.workloads)} workloads, mode {self.mode} ({self._found.reason})"
+
+    def directions(self) -> list[str]:
+        """What to try next."""
+        lines = [f"  {workload}:{port} is http://{address}" for (workload, port), address in self._exposed.items()]
+        return [*lines, f"  export FOURMAST_KUBECONFIG={self.kubeconfig}", "  fourmast status"]
 
     # -- how it comes up -------------------------------------------------------------------------------------------------------------
 
@@ -179,7 +198,7 @@ class LocalMesh:
             await self.apply(self._folder / name for name in self._file.config)
         await enter_async(self._hosts_kept())
         await self._start_workloads(log_dir, shared, token)
-        self.write_status()
+        await enter_async(status.kept(self, self.state_dir / "status.json"))
         self._say("the mesh is up")
 
     async def _lay_network(self) -> None:
@@ -280,43 +299,6 @@ class LocalMesh:
                 finally:
                     await watch.aclose()
             await asyncio.sleep(0.5)  # Galley is away; it comes back
-
-    # -- what others can read --------------------------------------------------------------------------------------------------------
-
-    def write_status(self) -> None:
-        """Write `status.json` for `fourmast status`: what runs where."""
-        parts = [
-            {"name": part, "listener": name, "address": self._doors.get((part, name), address), "pid": self.part(part).pid}
-            for part, name, address in self.addresses.items()
-        ]
-        workloads = [_workload_status(workload) for workload in self.workloads.values()]
-        status = {
-            "name": self._file.name,
-            "pid": os.getpid(),
-            "mode": self.mode,
-            "reason": self._found.reason,
-            "controlPlane": self._shape,
-            "kubeconfig": str(self.kubeconfig),
-            "exposed": [{"workload": name, "port": port, "address": address} for (name, port), address in self._exposed.items()],
-            "listeners": parts,
-            "workloads": workloads,
-        }
-        path = self.state_dir / "status.json"
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(status, indent=1))
-        temporary.rename(path)
-
-
-def _workload_status(workload: Workload) -> Mapping[str, Any]:
-    instance = workload.instance
-    return {
-        "name": workload.name,
-        "namespace": instance.spec.namespace,
-        "type": instance.spec.type if instance.spec.sidecar else "no sidecar",
-        "ip": workload.ip,
-        "sidecarPid": workload.sidecar.pid if workload.sidecar else None,
-        "applicationPid": workload.application.pid if workload.application else None,
-    }
 
 
 def _write_addresses(path: Path, addresses: Addresses) -> None:

@@ -58,7 +58,7 @@ class Instance:
     def environment(self) -> dict[str, str]:
         """What its application is told besides the environment of the mesh."""
         told = {"BIND_HOST": self.bind_host, "WORKLOAD_NAME": self.name, "WORKLOAD_NAMESPACE": self.spec.namespace}
-        if self.outbound_host:
+        if self.outbound_host and self.spec.sidecar:
             told["OUTBOUND_HOST"] = self.outbound_host
         return told | self.spec.env
 
