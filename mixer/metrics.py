@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
-from common.telemetry.metrics import Registry
+from common.telemetry.metrics import Registry, process_registry
 
 CONFIG_ATTRIBUTES: Final = "mixer_config_attributes_total"
 CONFIG_HANDLERS: Final = "mixer_config_handler_configs_total"
@@ -55,3 +56,9 @@ class MixerMetrics:
         labels = (function, handler, adapter, "true" if failed else "false")
         self.dispatches.add(1, *labels)
         self.dispatch_duration.observe(seconds, *labels)
+
+
+@cache
+def process_metrics() -> MixerMetrics:
+    """The instruments on this process's page; one set, however often the part is restarted."""
+    return MixerMetrics(process_registry)

@@ -6,13 +6,14 @@ Attributes are made once for each entry and side. They are shared: copy them int
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 
 from common.config.kinds.service_entry import WorkloadEntry
-from common.config.resource import Resource
+from common.config.resource import Resource, ResourceKey
 from common.expression.values import mapped
 
 
@@ -47,31 +48,48 @@ class Workload:
 
 
 class WorkloadIndex:
-    """Workloads by name, by address and by account. Rebuilt by `replace` when the collection changes."""
+    """Workloads by name, by address and by account.
 
-    def __init__(self, resources: Iterable[Resource[WorkloadEntry]] = ()) -> None:
+    One that left is remembered by name and address for `linger` seconds: the reports of its last requests are still on their way.
+    """
+
+    def __init__(
+        self, resources: Iterable[Resource[WorkloadEntry]] = (), *, linger: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._linger, self._clock = linger, clock
+        self._left: dict[ResourceKey, tuple[Resource[WorkloadEntry], float]] = {}
+        self._live: dict[ResourceKey, Resource[WorkloadEntry]] = {}
         self._by_name: dict[tuple[str, str], Workload] = {}
         self._by_address: dict[bytes, Workload] = {}
         self._by_account: dict[tuple[str, str], Workload | None] = {}
         self.replace(resources)
 
     def replace(self, resources: Iterable[Resource[WorkloadEntry]]) -> None:
-        """Forget all and take these. Of several at one address the first by namespace and name counts."""
-        by_name: dict[tuple[str, str], Workload] = {}
-        by_address: dict[bytes, Workload] = {}
-        by_account: dict[tuple[str, str], Workload | None] = {}
-        for resource in sorted(resources, key=lambda each: each.key):
-            workload = Workload(resource)
-            by_name[workload.namespace, workload.name] = workload
+        """Take this whole collection. Of several at one address the first by namespace and name counts, the living before those that left."""
+        now = self._clock()
+        live = {resource.key: resource for resource in sorted(resources, key=lambda each: each.key)}
+        self._left |= {key: (resource, now + self._linger) for key, resource in self._live.items()}
+        self._left = {key: left for key, left in self._left.items() if key not in live and left[1] > now}
+        self._live = live
+
+        self._by_name, self._by_address, self._by_account = {}, {}, {}
+        for resource in live.values():
+            workload = self._add(resource)
             account = (workload.namespace, workload.service_account)
-            by_account[account] = None if account in by_account else workload
-            address = _octets(resource.spec.address)
-            if address is not None:
-                by_address.setdefault(address, workload)
-        self._by_name, self._by_address, self._by_account = by_name, by_address, by_account
+            self._by_account[account] = None if account in self._by_account else workload
+        for resource, _ in self._left.values():
+            self._add(resource)
+
+    def _add(self, resource: Resource[WorkloadEntry]) -> Workload:
+        workload = Workload(resource)
+        self._by_name.setdefault((workload.namespace, workload.name), workload)
+        address = _octets(resource.spec.address)
+        if address is not None:
+            self._by_address.setdefault(address, workload)
+        return workload
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return len(self._live)
 
     def at(self, address: bytes) -> Workload | None:
         """The workload at an address of 4 or 16 octets."""

@@ -16,6 +16,9 @@ from mixer.dispatch.result import Operation
 from mixer.rules.signature import Signature
 from mixer.templates.shape import InstanceShape
 
+_FROM_HEADERS = {"request.useragent": "user-agent", "request.referer": "referer", "request.id": "x-request-id"}
+"""Attributes that are made of a header: policy that reads one of these needs the header."""
+
 
 class Finding(NamedTuple):
     """Something of a resource that was left out, and why. `field` is a path in its spec, empty for the whole."""
@@ -109,7 +112,7 @@ class Snapshot:
     @property
     def policy_headers(self) -> frozenset[str] | None:
         """Names of the request headers that checks and quotas may read; None when any may be."""
-        found: frozenset[str] = frozenset()
+        found = frozenset(header for name, header in _FROM_HEADERS.items() if name in self.policy_attributes)
         for program in self._policy_programs():
             if program.headers is None:
                 return None
