@@ -8,7 +8,6 @@ stands in the Host header: so applications find each other without interception.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http
 import json
 import os
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 LONGEST_BODY = 1024 * 1024  # bytes
 IDLE = 75.0  # seconds before a quiet connection is closed
+GRACE = 5.0  # seconds that requests under way have to end when the process is asked to stop
 FORWARDED_HEADERS = (
     "x-request-id",
     "x-b3-traceid",
@@ -27,6 +27,7 @@ FORWARDED_HEADERS = (
     "x-b3-parentspanid",
     "x-b3-sampled",
     "x-b3-flags",
+    "b3",
     "x-ot-span-context",
     "x-datadog-trace-id",
     "x-datadog-parent-id",
@@ -98,10 +99,10 @@ async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str], *
     if headers.get("transfer-encoding", "").lower() == "chunked":
         body = b""
         while size := int((await reader.readline()).split(b";")[0], 16):
+            if not 0 < size <= LONGEST_BODY - len(body):
+                raise BadMessage(f"the body is longer than {LONGEST_BODY} bytes")
             body += await reader.readexactly(size)
             await reader.readline()
-            if len(body) > LONGEST_BODY:
-                raise BadMessage(f"the body is longer than {LONGEST_BODY} bytes")
         await reader.readline()
         return body
     if "content-length" in headers:
@@ -112,25 +113,50 @@ async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str], *
     return await reader.read(LONGEST_BODY) if until_end else b""
 
 
-class _Site:
+class Site:
+    """The connections of one listener. A request under way is answered even after `drain` was called; quiet connections are closed."""
+
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = [(method, re.compile(pattern), handler) for method, pattern, handler in routes]
+        self._quiet: set[asyncio.StreamWriter] = set()
+        self._open: set[asyncio.Task[None]] = set()
+        self._draining = False
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, BadMessage, ValueError):
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
             while await self._exchange(reader, writer):
                 pass
-        writer.close()
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, BadMessage, ValueError):
+            pass  # not HTTP, or gone: there is nobody to tell
+        finally:
+            self._open.discard(task)
+            writer.close()
+
+    async def drain(self) -> None:
+        """Let what was begun be finished, for at most `GRACE` seconds."""
+        self._draining = True
+        for writer in self._quiet:
+            writer.close()
+        if self._open:
+            await asyncio.wait(self._open, timeout=GRACE)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        async with asyncio.timeout(IDLE):
-            first, headers = await _read_head(reader)
-            body = await _read_body(reader, headers, until_end=False)
+        self._quiet.add(writer)
+        try:
+            async with asyncio.timeout(IDLE):
+                first, headers = await _read_head(reader)
+                self._quiet.discard(writer)
+                body = await _read_body(reader, headers, until_end=False)
+        finally:
+            self._quiet.discard(writer)
         method, target, version = first.split(" ", 2)
         parts = urllib.parse.urlsplit(target)
         request = Request(method, parts.path, dict(urllib.parse.parse_qsl(parts.query)), headers, body)
         answer = await self._answer(request)
-        keep = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
+        keep = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close" and not self._draining
         reason = http.HTTPStatus(answer.status).phrase if answer.status in http.HTTPStatus._value2member_map_ else "Status"
         lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{name}: {value}" for name, value in answer.headers.items())]
         lines += [f"content-length: {len(answer.body)}", f"connection: {'keep-alive' if keep else 'close'}"]
@@ -160,16 +186,18 @@ def run(routes: Sequence[Route], *, port: int) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         host = os.environ.get("BIND_HOST", "0.0.0.0")
-        server = await asyncio.start_server(_Site(routes).connection, host, int(os.environ.get("PORT", port)), backlog=512)
-        async with server:
-            await stop.wait()
-            server.close()
+        site = Site(routes)
+        server = await asyncio.start_server(site.connection, host, int(os.environ.get("PORT", port)), backlog=512)
+        await stop.wait()
+        server.close()
+        await site.drain()
 
     asyncio.run(serve())
 
 
 async def fetch(url: str, *, timeout: float, method: str = "GET", headers: Mapping[str, str] = {}, body: bytes = b"") -> Response:
-    """One request on a connection of its own. Raises OSError, TimeoutError (after `timeout` seconds) or BadMessage."""
+    """One request on a connection of its own. Raises OSError, TimeoutError (after `timeout` seconds), BadMessage, or ValueError for a URL
+    or header that cannot be sent."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(f"{url!r} is not of the form http://host[:port]/path")
@@ -178,6 +206,8 @@ async def fetch(url: str, *, timeout: float, method: str = "GET", headers: Mappi
     fields = {"host": parts.hostname if port == 80 else f"{parts.hostname}:{port}", "connection": "close", "accept": "*/*", **headers}
     if body:
         fields["content-length"] = str(len(body))
+    if any(character in text for pair in fields.items() for text in pair for character in "\r\n\0"):
+        raise ValueError("a header must not hold a line break")
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     async with asyncio.timeout(timeout):
         reader, writer = await asyncio.open_connection(os.environ.get("OUTBOUND_HOST") or parts.hostname, port)
@@ -187,7 +217,7 @@ async def fetch(url: str, *, timeout: float, method: str = "GET", headers: Mappi
             first, answered = await _read_head(reader)
             content = await _read_body(reader, answered, until_end=True)
             return Response(int(first.split()[1]), content, answered)
-        except (asyncio.IncompleteReadError, IndexError, ValueError) as error:
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, IndexError, ValueError) as error:
             raise BadMessage("the connection was closed before a whole answer came") from error
         finally:
             writer.close()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import html
+import re
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
@@ -17,8 +18,8 @@ COOKIE = "session"
 PRODUCT = {
     "id": 0,
     "title": "The Comedy of Errors",
-    "descriptionHtml": "<a href='https://en.wikipedia.org/wiki/The_Comedy_of_Errors'>Wikipedia Summary</a>: The Comedy of Errors is one of "
-    "<b>William Shakespeare's</b> early plays. It is his shortest and one of his most farcical comedies.",
+    "descriptionHtml": "Two sets of twins, parted by a storm as children, come to one town on one day. "
+    "<b>Shakespeare</b> lets everybody take everybody for somebody else.",
 }
 SORRY = "Sorry, product {} are currently unavailable for this book."
 
@@ -28,6 +29,7 @@ Found = tuple[int, dict[str, Any]]
 async def _ask(service: str, path: str, request: Request, *, tries: int = 1) -> Found:
     """Status and JSON of a service; an `error` text when it does not answer well in time."""
     headers = request.forwarded()
+    headers.pop("end-user", None)  # who the user is, is for the session to say and not for the browser's headers
     if user := _user(request):
         headers["end-user"] = user
     status = 500
@@ -43,7 +45,9 @@ async def _ask(service: str, path: str, request: Request, *, tries: int = 1) -> 
 
 
 def _user(request: Request) -> str:
-    return urllib.parse.unquote(request.cookies().get(COOKIE, ""))
+    """The name in the session; a sample believes it. Characters that a header cannot carry make it nobody's."""
+    name = urllib.parse.unquote(request.cookies().get(COOKIE, ""))
+    return name if re.fullmatch(r"[\w.@+-]{1,64}", name, re.ASCII) else ""
 
 
 def _passed_on(found: Found) -> Response:
@@ -56,7 +60,13 @@ async def health(_: Request) -> Response:
 
 
 async def index(_: Request) -> Response:
-    return html_response(_frame("<h3>Hello! This is a simple bookstore application.</h3><a href='/productpage'>Product page</a>", ""))
+    return html_response(
+        _frame("<h3>A bookshop with one book</h3><p><a href='/productpage'>See it</a>, with its details and its reviews.</p>", "")
+    )
+
+
+async def style(_: Request) -> Response:
+    return Response(200, STYLE.encode(), {"content-type": "text/css", "cache-control": "max-age=60"})
 
 
 async def login(request: Request) -> Response:
@@ -150,14 +160,16 @@ def _frame(body: str, user: str) -> str:
     else:
         sign = '<form method="post" action="/login"><input name="username" placeholder="User name"> <button>Sign in</button></form>'
     return (
-        f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>Simple Bookstore App</title><style>{STYLE}</style></head>"
-        f"<body><nav><b>BookInfo Sample</b>{sign}</nav><main>{body}</main></body></html>"
+        "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>Simple Bookstore App</title>"
+        "<link rel='stylesheet' href='/static/bookinfo.css'></head>"
+        f"<body><nav><b>Bookinfo</b>{sign}</nav><main>{body}</main></body></html>"
     )
 
 
 ROUTES = [
     ("GET", "/", index),
     ("GET", "/health", health),
+    ("GET", "/static/bookinfo.css", style),
     ("GET", "/productpage", page),
     ("POST", "/login", login),
     ("GET", "/logout", logout),

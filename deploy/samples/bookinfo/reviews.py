@@ -10,13 +10,14 @@ from deploy.samples.bookinfo import PORT, address_of
 from deploy.samples.web import BadMessage, Request, Response, fetch, json_response, run
 
 VERSION = os.environ.get("SERVICE_VERSION", "v1")
+INSTANCE = os.environ.get("WORKLOAD_NAME") or socket.gethostname()
 RATED = os.environ.get("ENABLE_RATINGS", str(VERSION != "v1")).lower() == "true"
 COLOUR = os.environ.get("STAR_COLOR", "red" if VERSION == "v3" else "black")
 TIMEOUT = 10.0 if COLOUR == "black" else 2.5  # seconds
 UNAVAILABLE = "Ratings service is currently unavailable"
 TEXTS = {
-    "Reviewer1": "An extremely entertaining play by Shakespeare. The slapstick humour is refreshing!",
-    "Reviewer2": "Absolutely fun and entertaining. The play lacks thematic depth when compared to other plays by Shakespeare.",
+    "Reviewer1": "Two pairs of twins, one day, and nobody knows who is who: I laughed from the first page to the last.",
+    "Reviewer2": "Light and quick. Whoever looks for a deep thought will close the book empty-handed, but smiling.",
 }
 
 
@@ -32,7 +33,7 @@ async def reviews(request: Request) -> Response:
         if RATED:
             entry["rating"] = {"stars": stars[reviewer], "color": COLOUR} if reviewer in stars else {"error": UNAVAILABLE}
         entries.append(entry)
-    body = {"id": request.found["id"], "podname": socket.gethostname(), "version": VERSION, "reviews": entries}
+    body = {"id": request.found["id"], "podname": INSTANCE, "version": VERSION, "reviews": entries}
     return json_response(body)
 
 
