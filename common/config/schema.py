@@ -70,16 +70,20 @@ def schema_for(kind: Kind) -> Schema:
         "metadata": METADATA,
         "status": _ANY,
     }
+    required = ["apiVersion", "kind", "metadata"]
+    spec = definitions[kind.spec.__name__]
     if kind.payload_field is None:
-        properties = envelope | definitions[kind.spec.__name__]["properties"]
+        properties = envelope | spec["properties"]
+        required += spec.get("required", [])
     else:
         properties = envelope | {kind.payload_field: payload}
+        required += [kind.payload_field] if "required" in spec else []
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": kind.name,
         "type": "object",
         "properties": properties,
-        "required": ["apiVersion", "kind", "metadata"],
+        "required": required,
         "additionalProperties": False,
         "$defs": definitions,
     }
@@ -145,7 +149,7 @@ def _struct(info: inspect.StructType, definitions: dict[str, Schema]) -> Schema:
 
 
 def _at_most_one(names: tuple[str, ...]) -> Schema:
-    pairs = [{"required": list(pair)} for pair in itertools.combinations(names, 2)]
+    pairs = [{"type": "object", "required": list(pair)} for pair in itertools.combinations(names, 2)]
     return {"not": {"anyOf": pairs}, ONEOF: list(names)}
 
 

@@ -341,8 +341,10 @@ def _plain(text: str) -> Any:
 def _syntax_problem(error: yaml.MarkedYAMLError, place: Position | None) -> Problem:
     """libyaml's words, with the remedy for the usual slips."""
     said = " ".join(part for part in (error.context, error.problem) if part)
+    if "nesting depth" in said:
+        said = f"nested more than {MAX_DEPTH} levels deep"
     remedy = ""
-    if "cannot start any token" in said and "'\\t'" in said:
+    if "'\\t'" in said or "tab character" in said:
         remedy = "; indent with spaces, not tabs"
     elif "mapping values are not allowed" in said:
         remedy = "; a text with ': ' inside needs quotes, or the line above is not finished"

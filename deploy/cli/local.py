@@ -13,7 +13,7 @@ _PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
 
 def _become(module: str, arguments: tuple[str, ...]) -> NoReturn:
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - our own interpreter and module
 
 
 @click.command(context_settings=_PASS_ON, add_help_option=False)

@@ -107,7 +107,7 @@ def _without(value: dict[str, Any], paths: Iterable[Path]) -> dict[str, Any]:
 
 def _concerns(path: Path, wrong: Iterable[Path]) -> bool:
     """Whether a problem there may only come from what was left out."""
-    return any(each[: len(path)] == path or path[: len(each)] == each or path[:-1] == each[:-1] for each in wrong)
+    return any(each[: len(path)] == path or path[: len(each)] == each for each in wrong)
 
 
 def validate_value(
