@@ -45,6 +45,7 @@ class PushContext:
     """One consistent view of services, endpoints and configuration. Made by `build` only."""
 
     digested: dict[str, Digested]
+    digests: dict[str, bytes]
     catalog: ServiceCatalog
     routing: RoutingRules
     destinations: DestinationRules
@@ -54,10 +55,13 @@ class PushContext:
 
     def __init__(self, resources: Resources, previous: PushContext | None):
         self.resources = resources
-        self.digested = {
-            name: _digest_all(resources.get(name, {}), previous.digested.get(name) if previous else None) for name in COLLECTIONS
+        self.digested = {name: _digest_all(name, resources, previous) for name in _DIGESTED}
+        self.digests = {
+            name: previous.digests[name]
+            if previous is not None and previous.digested[name] is entries
+            else combine(digest for _, digest in entries.values())
+            for name, entries in self.digested.items()
         }
-        self.digests = {name: combine(digest for _, digest in entries.values()) for name, entries in self.digested.items()}
         self.mesh = mesh_config(resources)
         self.mesh_digest = self.digests[MESH_CONFIG.collection]
         self._previous = previous
@@ -139,11 +143,21 @@ class PushContext:
         return make()
 
 
-def _digest_all(resources: Mapping[str, Resource[Any]], previous: Digested | None) -> Digested:
-    """Content hashes, in the order of keys; an object that is the very same as before keeps its own."""
+def _digest_all(collection: str, resources: Resources, previous: PushContext | None) -> Digested:
+    """Content hashes of a collection in the order of keys. The very same objects as before keep theirs."""
+    current = resources.get(collection, {})
+    if previous is None:
+        return _sorted({resource.key: (resource, resource_digest(resource)) for resource in current.values()})
+    before = previous.resources.get(collection, {})
+    known = previous.digested[collection]
+    if len(before) == len(current) and all(before.get(name) is resource for name, resource in current.items()):
+        return known
     digested: dict[ResourceKey, tuple[Resource[Any], bytes]] = {}
-    for resource in resources.values():
+    for name, resource in current.items():
         key = resource.key
-        known = previous.get(key) if previous is not None else None
-        digested[key] = known if known is not None and known[0] is resource else (resource, resource_digest(resource))
-    return dict(sorted(digested.items()))
+        digested[key] = known[key] if before.get(name) is resource else (resource, resource_digest(resource))
+    return _sorted(digested)
+
+
+def _sorted(digested: Digested) -> Digested:
+    return dict(sorted(digested.items(), key=lambda entry: entry[0]))

@@ -22,7 +22,8 @@ RouteAction = route_components_pb2.RouteAction
 FAULT: Final = "envoy.filters.http.fault"
 CORS: Final = "envoy.filters.http.cors"
 _STATUS_CODES: Final = frozenset(int(status) for status in HTTPStatus)
-_DEFAULT_RETRY_ON: Final = "connect-failure,refused-stream,unavailable,cancelled,resource-exhausted,retriable-status-codes"
+_STATUS_CONDITION: Final = "retriable-status-codes"
+_DEFAULT_RETRY_ON: Final = f"connect-failure,refused-stream,unavailable,cancelled,resource-exhausted,{_STATUS_CONDITION}"
 
 
 @cache
@@ -48,13 +49,20 @@ def set_retries(action: RouteAction, retries: HTTPRetry | None) -> None:
     if (per_try := optional_seconds(retries.perTryTimeout)) is not None:
         set_seconds(policy.per_try_timeout, per_try)
     if retries.retryOn:
-        conditions = [condition.strip() for condition in retries.retryOn.split(",") if condition.strip()]
-        codes = [int(condition) for condition in conditions if condition.isdecimal()]
-        names = [condition for condition in conditions if not condition.isdecimal()]
-        policy.retry_on = ",".join(names)
-        if codes:
-            del policy.retriable_status_codes[:]
-            policy.retriable_status_codes.extend(code for code in codes if code in _STATUS_CODES)
+        _set_conditions(policy, retries.retryOn)
+
+
+def _set_conditions(policy: RetryPolicy, text: str) -> None:
+    """Status codes need the condition that makes Envoy look at them; Istio 1.4 left that to the user."""
+    conditions = [condition.strip() for condition in text.split(",")]
+    names = [condition for condition in conditions if condition and not condition.isdecimal()]
+    codes = [int(condition) for condition in conditions if condition.isdecimal() and int(condition) in _STATUS_CODES]
+    if codes:
+        del policy.retriable_status_codes[:]
+        policy.retriable_status_codes.extend(codes)
+        if _STATUS_CONDITION not in names:
+            names.append(_STATUS_CONDITION)
+    policy.retry_on = ",".join(names)
 
 
 def set_timeout(action: RouteAction, timeout: str | None) -> None:

@@ -135,12 +135,14 @@ def distinct(chains: Iterable[TcpChain]) -> tuple[TcpChain, ...]:
     kept: list[TcpChain] = []
     for chain in chains:
         prefixes = chain.prefixes or ("",)
-        names = tuple(name for name in chain.server_names or ("",) if not any((name, prefix) in taken for prefix in prefixes))
-        free = tuple(prefix for prefix in prefixes if not any((name, prefix) in taken for name in chain.server_names or ("",)))
-        if chain.server_names and names:
-            kept.append(replace(chain, server_names=names))
+        if chain.server_names:
+            names = tuple(name for name in chain.server_names if taken.isdisjoint((name, prefix) for prefix in prefixes))
+            if names:
+                kept.append(replace(chain, server_names=names))
             taken.update((name, prefix) for name in names for prefix in prefixes)
-        elif not chain.server_names and free:
-            kept.append(replace(chain, prefixes=() if free == ("",) else free))
+        else:
+            free = tuple(prefix for prefix in prefixes if ("", prefix) not in taken)
+            if free:
+                kept.append(replace(chain, prefixes=chain.prefixes and free))
             taken.update(("", prefix) for prefix in free)
     return tuple(kept)

@@ -88,20 +88,14 @@ def mutual_upstream(socket: base_pb2.TransportSocket, *, sni: str, sans: Iterabl
 def originated_upstream(socket: base_pb2.TransportSocket, settings: TLSSettings, *, sans: tuple[str, ...], http2: bool) -> None:
     """TLS that a DestinationRule asks for (SIMPLE, MUTUAL), with files at the client's proxy.
 
-    Without a CA file the system's roots are trusted if names are to be checked; Envoy refuses names without any roots.
+    Without a CA file nothing is verified, as Istio documents it; names cannot be checked then either (Envoy refuses to, system roots or not).
     """
     context = tls_pb2.UpstreamTlsContext()
     _client_parameters(context)
-    validation = context.common_tls_context.validation_context
-    matchers = name_matchers(settings.subjectAltNames or sans)
     if settings.caCertificates:
+        validation = context.common_tls_context.validation_context
         validation.trusted_ca.filename = settings.caCertificates
-    elif matchers:
-        validation.system_root_certs.SetInParent()
-    else:
-        context.common_tls_context.ClearField("validation_context")
-    if matchers:
-        validation.match_typed_subject_alt_names.extend(matchers)
+        validation.match_typed_subject_alt_names.extend(name_matchers(settings.subjectAltNames or sans))
     if settings.mode == "MUTUAL":
         certificate = context.common_tls_context.tls_certificates.add()
         certificate.certificate_chain.filename = settings.clientCertificate

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
@@ -37,7 +37,8 @@ def outbound_routes(
         builder.add_default(service)
     configuration = route_pb2.RouteConfiguration(name=name)
     configuration.validate_clusters.value = False
-    configuration.virtual_hosts.extend(unique_domains(sorted(builder.virtual_hosts, key=lambda virtual_host: virtual_host.name)))
+    by_age = [virtual_host for _, virtual_host in sorted(builder.virtual_hosts, key=lambda ranked: ranked[0])]
+    configuration.virtual_hosts.extend(sorted(unique_domains(by_age), key=lambda virtual_host: virtual_host.name))
     if not only:
         configuration.virtual_hosts.append(_catch_all(allow_any))
     return configuration, tuple(dict.fromkeys(builder.sources))
@@ -55,7 +56,9 @@ class _Builder:
         self._place = place
         self._memo = memo
         self._claimed: set[str] = set()
-        self.virtual_hosts: list[VirtualHost] = []
+        self._ranks = {service.hostname: rank for rank, service in enumerate(scope.services)}
+        self.virtual_hosts: list[tuple[int, VirtualHost]] = []
+        """With the age of their services: in a conflict the oldest keeps a domain; hosts that nobody registered come last."""
         self.sources: list[ResourceKey] = []
 
     def add_rule(self, rule: RoutingRule, services: list[Service], *, extra_hosts: bool) -> None:
@@ -87,7 +90,7 @@ class _Builder:
         self.sources.append(service.source)
         rule = self._scope.destination_rule(service)
         key = ("default virtual host", self._scope.namespace, service.digest, port.number, rule.digest if rule is not None else b"")
-        self.virtual_hosts.append(self._memo.get(key, lambda: self._default_host(service, port)))
+        self.virtual_hosts.append((self._ranks[service.hostname], self._memo.get(key, lambda: self._default_host(service, port))))
 
     def _default_host(self, service: Service, port: Port) -> VirtualHost:
         virtual_host = VirtualHost(name=f"{service.hostname}:{port.number}")
@@ -121,7 +124,7 @@ class _Builder:
         virtual_host = VirtualHost(name=f"{host}:{self._place.port}")
         virtual_host.domains.extend(domains)
         virtual_host.routes.extend(routes)
-        self.virtual_hosts.append(virtual_host)
+        self.virtual_hosts.append((self._ranks.get(host, len(self._ranks)), virtual_host))
 
 
 def service_domains(service: Service, port: int, namespace: str) -> Iterator[str]:
@@ -135,18 +138,21 @@ def service_domains(service: Service, port: int, namespace: str) -> Iterator[str
         yield f"{name}:{port}"
 
 
-def unique_domains(virtual_hosts: Iterable[VirtualHost]) -> Iterator[VirtualHost]:
-    """Envoy refuses a whole configuration for one repeated domain: the first virtual host that has it keeps it, one left with none goes."""
-    seen: set[str] = set()
-    for virtual_host in virtual_hosts:
-        domains = [domain.lower() for domain in virtual_host.domains]
-        if len(set(domains)) == len(domains) and seen.isdisjoint(domains):
-            seen.update(domains)
+def unique_domains(virtual_hosts: Sequence[VirtualHost]) -> Iterator[VirtualHost]:
+    """Envoy refuses a whole configuration for one repeated domain: the first virtual host that has it keeps it, one left with none goes.
+
+    A host's full name (its first two domains, without and with port) is never lost to what is only a short name or an address of another.
+    """
+    owners: dict[str, int] = {}
+    for full in (True, False):
+        for number, virtual_host in enumerate(virtual_hosts):
+            for domain in virtual_host.domains[:2] if full else virtual_host.domains[2:]:
+                owners.setdefault(domain.lower(), number)
+    for number, virtual_host in enumerate(virtual_hosts):
+        kept = [domain for domain in dict.fromkeys(map(str.lower, virtual_host.domains)) if owners[domain] == number]
+        if len(kept) == len(virtual_host.domains):
             yield virtual_host
-            continue
-        kept = [domain for domain in dict.fromkeys(domains) if domain not in seen]
-        seen.update(kept)
-        if kept:
+        elif kept:
             repaired = VirtualHost()
             repaired.CopyFrom(virtual_host)
             del repaired.domains[:]
