@@ -14,7 +14,7 @@ from common.expression.checker import Apply, Checked, Constant, Read
 from common.expression.errors import ExpressionError
 from common.expression.functions import EAGER, EQUAL, add_int64
 from common.expression.types import ValueType
-from common.expression.values import Value, fits
+from common.expression.values import Value, fits, wrong_type
 
 NIL: Final[Any] = None
 """What a nillable evaluation gives for absence."""
@@ -58,7 +58,7 @@ class Evaluation:
         if value is None or node.type is not ValueType.STRING_MAP:
             self.referenced[node.name, None] = value is not None
         if value is not None and not fits(value, node.type):
-            raise ExpressionError("eval", f"error converting value to {node.type}: {value!r}")
+            raise wrong_type(node.type, value)
         return value
 
     def _entry(self, source: Checked, entries: Mapping[str, str], key: str) -> Any:

@@ -113,7 +113,7 @@ def ip(text: str) -> bytes:
             raise ValueError("zones are not part of an address")
         return mapped(ip_address(text).packed)
     except ValueError as error:
-        raise ExpressionError("eval", f"could not convert '{text}' to IP_ADDRESS") from error
+        raise ExpressionError("eval", f"could not convert {text} to IP_ADDRESS") from error
 
 
 def timestamp(text: str) -> Timestamp:

@@ -19,6 +19,7 @@ from decimal import Decimal
 from ipaddress import ip_address
 from typing import TypeAlias
 
+from common.expression.errors import ExpressionError
 from common.expression.types import TEXTUAL, ValueType
 
 NANOSECONDS = 1_000_000_000
@@ -141,6 +142,11 @@ def fits(value: object, type_: ValueType) -> bool:
     if type_ is ValueType.STRING_MAP:
         return isinstance(value, Mapping)
     return type(value) is _CLASSES[type_]
+
+
+def wrong_type(type_: ValueType, value: object) -> ExpressionError:
+    """What reading an attribute fails with when its value does not fit."""
+    return ExpressionError("eval", f"error converting value to {type_.name.lower()}: '{value}'")
 
 
 _CLASSES: dict[ValueType, type] = {

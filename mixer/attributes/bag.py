@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from common.expression import ExpressionError, ValueType
-from common.expression.values import Value, fits
+from common.expression import ValueType
+from common.expression.values import Value, fits, wrong_type
 
 Bag: TypeAlias = Mapping[str, Value]
 
@@ -97,7 +97,7 @@ class TypedBag(Mapping[str, Value]):
             return default
         type_ = self._vocabulary.get(name)
         if type_ is not None and not fits(value, type_):
-            raise ExpressionError("eval", f"error converting value to {type_}: {value!r}")
+            raise wrong_type(type_, value)
         return value
 
     def __getitem__(self, name: str) -> Value:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from common.config.resource import ResourceKey
@@ -82,7 +81,7 @@ class NamespaceRules:
     check: Table | None = None
     report: Table | None = None
     directives: Directives | None = None
-    quotas: Mapping[str, Table] = MappingProxyType({})
+    quotas: Mapping[str, Table] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +92,9 @@ class Snapshot:
     epoch: str = ""
     """The policy epoch of `common.checkprotocol`."""
     vocabulary: Vocabulary = field(default_factory=Vocabulary.standard)
-    handlers: Mapping[str, BuiltHandler] = MappingProxyType({})
-    namespaces: Mapping[str, NamespaceRules] = MappingProxyType({})
-    default: NamespaceRules = NamespaceRules()
+    handlers: Mapping[str, BuiltHandler] = field(default_factory=dict)
+    namespaces: Mapping[str, NamespaceRules] = field(default_factory=dict)
+    default: NamespaceRules = field(default_factory=NamespaceRules)
     findings: tuple[Finding, ...] = ()
 
     def rules_for(self, bag: Any) -> NamespaceRules:
