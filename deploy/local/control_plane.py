@@ -180,6 +180,7 @@ def part_settings(part: str, addresses: Addresses, state_dir: Path) -> Settings:
         case "mixer":
             return {
                 "galley_address": addresses["galley", "mcp"],
+                "galley_status_address": addresses["galley", "registration"],
                 "grpc_address": addresses["mixer", "grpc"],
                 "check_address": addresses["mixer", "check"],
                 "metrics_address": addresses["mixer", "metrics"],
