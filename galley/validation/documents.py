@@ -90,7 +90,7 @@ def _rules(result: DocumentResult, context: Context) -> Iterable[Problem]:
         sound = from_document(_without(result.value, wrong))
     except (DecodeError, UnknownKindError):
         return ()
-    return [found for found in validate(sound, context) if not _concerns(parse_path(found.path), wrong)]
+    return [found for found in validate(sound, context) if not _is_consequence(parse_path(found.path), wrong, result.value)]
 
 
 def _without(value: dict[str, Any], paths: Iterable[Path]) -> dict[str, Any]:
@@ -105,9 +105,20 @@ def _without(value: dict[str, Any], paths: Iterable[Path]) -> dict[str, Any]:
     return copied
 
 
-def _concerns(path: Path, wrong: Iterable[Path]) -> bool:
-    """Whether a problem there may only come from what was left out."""
-    return any(each[: len(path)] == path or path[: len(each)] == each for each in wrong)
+def _is_consequence(path: Path, wrong: Iterable[Path], value: Any) -> bool:
+    """Whether a problem there may only come from what was left out: around it, in it, or a missing neighbour of a misspelt field."""
+    return any(
+        each[: len(path)] == path or path[: len(each)] == each or (path[:-1] == each[:-1] and not _exists(path, value)) for each in wrong
+    )
+
+
+def _exists(path: Path, value: Any) -> bool:
+    for step in path:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
 
 
 def validate_value(
