@@ -13,9 +13,12 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 SERVICE_HEADER: Final = "x-istio-attributes"
-"""Carries the host name of the service that a mesh client meant; only proxies of the mesh exchange it."""
+"""Carries `host;uid`: the service that a mesh client meant, and the workload that its proxy says to be. Only proxies of the mesh exchange it."""
+PROXY_UID_VARIABLE: Final = "FOURMAST_PROXY_UID"
+"""Environment variable in which the agent tells Envoy the workload's uid, because routes are shared and cannot name a proxy."""
 SERVICE_METADATA: Final = "istio"
 SERVICE_METADATA_KEY: Final = "service"
+CHECKED_METADATA_KEY: Final = "checked"
 
 Direction = Literal["inbound", "outbound"]
 
@@ -58,18 +61,18 @@ FILTER_ATTRIBUTES: Final[dict[str, Tag]] = {
     "source.ip": Tag.ADDRESS,
     "source.port": Tag.INT64,
     "source.principal": Tag.STRING,
+    "source.uid": Tag.STRING,
 }
 """What the filter sends and can put into a cache key. `check_cache.lua` holds the same list; the vectors keep the two equal."""
 
 _EVERY_REQUEST: Final = frozenset({"request.time", "context.time", "context.timestamp", "connection.id"})
 _QUERY: Final = (Reference("request.path"),)
-_SOURCE: Final = (Reference("source.ip"), Reference("source.principal"))
+_SOURCE: Final = (Reference("source.ip"), Reference("source.principal"), Reference("source.uid"))
 _DERIVED: Final[dict[str, tuple[Reference, ...]]] = {
     "request.query_params": _QUERY,
     "request.useragent": (Reference("request.headers", "user-agent"),),
     "request.referer": (Reference("request.headers", "referer"),),
     "request.id": (Reference("request.headers", "x-request-id"),),
-    "source.namespace": (Reference("source.principal"), Reference("source.ip")),
     "source.user": (Reference("source.principal"),),
     "destination.principal": (),  # the proxy's own certificate
 }
@@ -96,6 +99,11 @@ def shape_of(referenced: Iterable[tuple[str, str | None]], direction: Direction)
             shape.update(_SOURCE)
         # Everything else is the proxy's own, or is never in the bag: the same for every request.
     return tuple(sorted(shape))
+
+
+def workload_uid(name: str, namespace: str) -> str:
+    """`source.uid` and `destination.uid` of a workload, in Istio 1.4's form."""
+    return f"kubernetes://{name}.{namespace}"
 
 
 def join_service(host: str, name: str, namespace: str) -> str:

@@ -23,6 +23,8 @@ class Tag(StrEnum):
     """Service of the chosen cluster, as `join_service` writes it."""
     ROUTE_SERVICE = "r"
     """Service of the chosen route: all there is when no cluster was reached."""
+    CHECKED = "k"
+    """Present on routes on which Mixer is asked."""
     UPSTREAM_PEER = "p"
     """URI SAN of the server that an outbound connection met."""
     UPSTREAM_LOCAL = "l"

@@ -26,8 +26,8 @@ CHECK_METADATA = "istio.mixer"
 MAX_QUERY_FIELDS = 256
 MAX_CONNECTIONS = 100_000
 _METHODS = dict(zip(base_pb2.RequestMethod.values(), base_pb2.RequestMethod.keys(), strict=True)) | {0: ""}
-_FLAGS, _CLUSTER, _ROUTE, _PEER, _LOCAL = map(
-    str, (Tag.FLAGS, Tag.CLUSTER_SERVICE, Tag.ROUTE_SERVICE, Tag.UPSTREAM_PEER, Tag.UPSTREAM_LOCAL)
+_FLAGS, _CLUSTER, _ROUTE, _CHECKED, _PEER, _LOCAL = map(
+    str, (Tag.FLAGS, Tag.CLUSTER_SERVICE, Tag.ROUTE_SERVICE, Tag.CHECKED, Tag.UPSTREAM_PEER, Tag.UPSTREAM_LOCAL)
 )
 _UPSTREAM_CONNECTED = accesslog_pb2.AccessLogType.TcpUpstreamConnected
 _CONNECTION_END = accesslog_pb2.AccessLogType.TcpConnectionEnd
@@ -131,6 +131,8 @@ class EntryReader:
             if "grpc-message" in answered:
                 bag["response.grpc_message"] = answered["grpc-message"]
         bag["context.protocol"] = "grpc" if headers.get("content-type", "").startswith("application/grpc") else "http"
+        if _CHECKED in common.custom_tags:
+            bag["check.cache_hit"] = True  # unless the filter noted something else
         if CHECK_METADATA in common.metadata.filter_metadata:
             _add_check(bag, common.metadata.filter_metadata[CHECK_METADATA].fields)
         return bag
@@ -172,7 +174,7 @@ class EntryReader:
             server = common.downstream_local_address.socket_address
             names = tls.peer_certificate_properties.subject_alt_name
             uri = names[0].uri if names else ""
-            bag.update(self._both_ends(uri, client.address, server.address))
+            bag.update(self._both_ends(uri, client.address, server.address, _said_uid(common)))
             bag["connection.mtls"] = bool(uri)
             bag["source.port"] = client.port_value
         else:
@@ -191,7 +193,7 @@ class EntryReader:
         return bag
 
     def _both_ends(self, *ends: str) -> Mapping[str, Any]:
-        """Inbound: the client's URI and address, the server's address. Outbound: the proxy's own URI, the server's URI and address."""
+        """Inbound: the client's URI and address, the server's address, the client's uid. Outbound: our own URI, the server's URI and address."""
         try:
             return self._ends[ends]
         except KeyError:
@@ -199,8 +201,8 @@ class EntryReader:
         reporter = self.reporter
         own = Peer(str(reporter.identity), reporter.address)
         if reporter.direction == "inbound":
-            uri, client, server = ends
-            source, destination = Peer(uri, _packed(client)), own
+            uri, client, server, uid = ends
+            source = Peer(uri, _packed(client), uid)
             addresses = (source.address, _packed(server) or own.address)
             bag = self.peers.of("source", source)
             bag |= self.peers.of("destination", own._replace(address=addresses[1]))
@@ -268,6 +270,14 @@ def _add_check(bag: dict[str, Any], fields: Mapping[str, Any]) -> None:
             bag["context.proxy_error_code"] = "UAEX"  # what a denial by Mixer was called
     if "destination.service" in fields:
         _set_service(bag, *split_service(fields["destination.service"].string_value))
+
+
+def _said_uid(common: accesslog_pb2.AccessLogCommon) -> str:
+    """Which workload a client's proxy says to be; noted only where its address does not tell."""
+    if CHECK_METADATA not in common.metadata.filter_metadata:
+        return ""
+    fields = common.metadata.filter_metadata[CHECK_METADATA].fields
+    return fields["source.uid"].string_value if "source.uid" in fields else ""
 
 
 def _packed(address: str) -> bytes | None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who stands at both ends of a connection, in attributes.
 
-The reporting proxy is known by its certificate, the other end by the certificate that the reporter verified, and only then by address: an address
-may choose among the workloads of a proven service account, it can never lend an identity. Without any certificate the address is all there is.
+The reporting proxy is known by its certificate, the other end by the certificate that the reporter verified. An address, or what an end
+says of itself, may then choose among the workloads of the proven service account; neither can lend an identity. Without a certificate the
+address is all there is.
 """
 
 from __future__ import annotations
@@ -34,15 +35,19 @@ class Workloads(Protocol):
     def at(self, address: bytes) -> Workload | None:
         """The workload at an address of 4 or 16 octets."""
 
+    def of_uid(self, uid: str) -> Workload | None:
+        """The workload with this `kubernetes://name.namespace`."""
+
     def of_account(self, namespace: str, service_account: str) -> Workload | None:
         """The workload that alone runs under a service account; None when there are several or none."""
 
 
 class Peer(NamedTuple):
-    """One end of a connection. `uri` is a verified SPIFFE URI, empty without mutual TLS."""
+    """One end of a connection. `uri` is a verified SPIFFE URI, empty without mutual TLS; `uid` is what the end says of itself."""
 
     uri: str
     address: bytes | None
+    uid: str = ""
 
 
 class PeerAttributes:
@@ -55,7 +60,7 @@ class PeerAttributes:
     def of(self, side: Side, peer: Peer) -> dict[str, Any]:
         """`source.*` or `destination.*` of a peer: principal, namespace, service account, and what the index knows of its workload."""
         identity = self.identity(peer.uri) if peer.uri else None
-        workload = self._workload(identity, peer.address)
+        workload = self._workload(identity, peer)
         attributes: dict[str, Any] = {}
         if workload is not None:
             attributes.update(workload.source if side == "source" else workload.destination)
@@ -80,10 +85,13 @@ class PeerAttributes:
         self._identities[uri] = identity
         return identity
 
-    def _workload(self, identity: SpiffeId | None, address: bytes | None) -> Workload | None:
-        workload = self._workloads.at(address) if address else None
+    def _workload(self, identity: SpiffeId | None, peer: Peer) -> Workload | None:
+        workloads = self._workloads
+        by_address = workloads.at(peer.address) if peer.address else None
         if identity is None:
-            return workload
-        if workload is not None and (workload.namespace, workload.service_account) == (identity.namespace, identity.service_account):
-            return workload
-        return self._workloads.of_account(identity.namespace, identity.service_account)
+            return by_address
+        by_uid = workloads.of_uid(peer.uid) if peer.uid else None
+        for workload in (by_uid, by_address):
+            if workload is not None and (workload.namespace, workload.service_account) == (identity.namespace, identity.service_account):
+                return workload
+        return workloads.of_account(identity.namespace, identity.service_account)

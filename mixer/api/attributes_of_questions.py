@@ -29,7 +29,7 @@ def bag_of(question: Question, reporter: SpiffeId, peers: PeerAttributes) -> dic
         bag = peers.of("source", own._replace(address=None))
     else:
         principal = sent.get("source.principal")
-        bag = peers.of("source", Peer(_SPIFFE + principal if principal else "", sent.get("source.ip")))
+        bag = peers.of("source", Peer(_SPIFFE + principal if principal else "", sent.get("source.ip"), sent.get("source.uid", "")))
         bag |= peers.of("destination", own)
     for name, value in sent.items():
         if name in _TAKEN:
@@ -47,5 +47,5 @@ def bag_of(question: Question, reporter: SpiffeId, peers: PeerAttributes) -> dic
 
 
 _FROM_HEADERS = (("request.useragent", "user-agent"), ("request.referer", "referer"))
-_TAKEN = FILTER_ATTRIBUTES.keys() - {"source.principal"}
+_TAKEN = FILTER_ATTRIBUTES.keys() - {"source.principal", "source.uid"}
 """What a body may set. Identities come from certificates and the index."""

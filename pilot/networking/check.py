@@ -14,7 +14,7 @@ from common.config.resource import Resource
 from common.mesh.names import SERVICE_DOMAIN
 from pilot.model.order import oldest_first
 from pilot.model.push import PushContext
-from pilot.networking.mixerclient import MeshService, QuotaRule, RouteCheck, StringMatch, per_route
+from pilot.networking.mixerclient import CHECKED, SERVICE_METADATA, MeshService, QuotaRule, RouteCheck, StringMatch, per_route
 
 
 class CheckSettings:
@@ -42,6 +42,8 @@ class CheckSettings:
         )
         for name, config in per_route(check).items():
             route.typed_per_filter_config[name].CopyFrom(config)
+        if check.check:
+            route.metadata.filter_metadata[SERVICE_METADATA].MergeFrom(CHECKED)
 
     def _quotas(self, service: MeshService) -> Iterator[QuotaRule]:
         for binding in self._bindings:

@@ -10,7 +10,7 @@ Envoy 1.40 has no Mixer filter. One constant Lua text takes its place for Check,
 * every outbound and gateway route to a known service gets `forwarded_service(service)` among `request_headers_to_add`; routes to places that are not
   in the mesh get `INTERNAL_HEADERS` in `request_headers_to_remove`;
 * clusters and routes carry `service_metadata(service)` under the metadata namespace `SERVICE_METADATA`, so that Report knows the service;
-  where it is missing, Mixer reads the cluster's name;
+  where it is missing, Mixer reads the cluster's name. Routes that are checked have `CHECKED` merged into it;
 * every HTTP connection manager gets `http_access_logs(direction)`, every TCP proxy `tcp_access_logs(direction)` and `TCP_ACCESS_LOG_OPTIONS`.
 
 Nothing here depends on a proxy, so the results may be shared by all.
@@ -18,9 +18,17 @@ Nothing here depends on a proxy, so the results may be shared by all.
 
 from pilot.networking.mixerclient.check import FILTER_NAME, QuotaRule, RouteCheck, StringMatch, http_filters, per_route
 from pilot.networking.mixerclient.report import TCP_ACCESS_LOG_OPTIONS, http_access_logs, tcp_access_logs
-from pilot.networking.mixerclient.service import INTERNAL_HEADERS, SERVICE_METADATA, MeshService, forwarded_service, service_metadata
+from pilot.networking.mixerclient.service import (
+    CHECKED,
+    INTERNAL_HEADERS,
+    SERVICE_METADATA,
+    MeshService,
+    forwarded_service,
+    service_metadata,
+)
 
 __all__ = [
+    "CHECKED",
     "FILTER_NAME",
     "INTERNAL_HEADERS",
     "SERVICE_METADATA",

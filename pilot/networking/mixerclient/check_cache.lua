@@ -63,6 +63,19 @@ local function host_and_port(address)
   return host, port
 end
 
+-- `host;uid`: which service the client meant, and which workload its proxy says to be. Few values repeat often, so each is split once.
+local forwarded = Memory.new(500)
+
+local function split_forwarded(text)
+  local parts = forwarded:get(text)
+  if not parts then
+    local host, uid = string.match(text, "^([^;]*);?(.*)$")
+    parts = { host = host, uid = string.find(uid, "^kubernetes://") and uid or nil }
+    forwarded:put(text, parts)
+  end
+  return parts
+end
+
 local function peer_uri(view)
   local connection = view.info:downstreamSslConnection()
   local uris = connection and connection:uriSanPeerCertificate()
@@ -124,6 +137,7 @@ local ATTRIBUTES = { -- tag, name, getter
     local uri = peer_uri(view)
     return uri and string.gsub(uri, "^spiffe://", "")
   end) },
+  { "S", "source.uid", inbound(function(view) return peer_uri(view) and view.uid end) },
 }
 
 local GETTERS = {}
@@ -140,8 +154,8 @@ local function value_of(view, name, key)
   return value
 end
 
-local function view_of(handle, context, service) -- Envoy's wrappers do not outlive a yield: make a new view after each call
-  return { handle = handle, context = context, service = service, headers = handle:headers(), info = handle:streamInfo() }
+local function view_of(handle, context, service, uid) -- Envoy's wrappers do not outlive a yield: make a new view after each call
+  return { context = context, service = service, uid = uid, headers = handle:headers(), info = handle:streamInfo() }
 end
 
 ---------------------------------------------------------------------------------------------------------------------------------------
@@ -461,11 +475,11 @@ end
 
 -- Asks Mixer and waits. A broken connection is tried once more, because Mixer may have closed an idle one as the question left;
 -- `dedup` keeps quota from being charged twice.
-local function ask(handle, context, service, store, needed)
+local function ask(handle, context, service, uid, store, needed)
   local dedup = needed and dedup_id(handle)
   local problem
   for _ = 1, 3 do
-    local body = question(view_of(handle, context, service), store, needed, dedup)
+    local body = question(view_of(handle, context, service, uid), store, needed, dedup)
     local call = { [":method"] = "POST", [":path"] = PATH, [":authority"] = "mixer" }
     local headers, text = handle:httpCall(CLUSTER, call, body, { timeout_ms = context.timeout, send_xff = false })
     local status = headers[":status"]
@@ -491,8 +505,32 @@ end
 ---------------------------------------------------------------------------------------------------------------------------------------
 -- Acting on an answer.
 
-local function count(handle, name)
-  handle:stats():counter(name):inc()
+-- Hits are counted together: one counter each would cost as much as finding the answer. They show at the latest with the next miss.
+local hits, hits_since = 0, 0
+
+local function count(handle, name, number)
+  handle:stats():counter(name):add(number)
+end
+
+local function count_hits(handle, now)
+  if hits > 0 then
+    count(handle, "total_check_calls", hits)
+    count(handle, "total_check_cache_hits", hits)
+  end
+  hits, hits_since = 0, now
+end
+
+local function count_hit(handle, now)
+  hits = hits + 1
+  if hits >= 1000 or now - hits_since >= 1000 then
+    count_hits(handle, now)
+  end
+end
+
+local function count_miss(handle, now)
+  count_hits(handle, now)
+  count(handle, "total_check_calls", 1)
+  count(handle, "total_remote_check_calls", 1)
 end
 
 local function note(handle, key, value)
@@ -500,6 +538,7 @@ local function note(handle, key, value)
 end
 
 local function deny(handle, denial)
+  note(handle, "status", denial.name)
   note(handle, "check.error_code", denial.code)
   note(handle, "check.error_message", denial.message)
   handle:respond({ [":status"] = denial.status, ["content-type"] = "text/plain" }, denial.name .. ":" .. denial.message)
@@ -531,6 +570,8 @@ local function respond_directly(handle, answer)
   handle:respond(headers, answer.direct.body)
 end
 
+local operations_seen = false -- whether this worker ever had an operation on a response
+
 local function apply(handle, answer) -- does not return when the request is answered here
   if answer.direct then
     respond_directly(handle, answer)
@@ -542,49 +583,51 @@ local function apply(handle, answer) -- does not return when the request is answ
     handle:clearRouteCache()
   end
   if #answer.response_headers > 0 then
+    operations_seen = true
     handle:streamInfo():dynamicMetadata():set(RESPONSE_METADATA, "operations", answer.response_headers)
   end
 end
 
 local function fail(handle, context, failure)
-  count(handle, "total_remote_call_errors")
+  count(handle, "total_remote_call_errors", 1)
   if context.fail_open then
-    count(handle, "total_check_failed_open")
+    count(handle, "total_check_failed_open", 1)
   else
     deny(handle, failure)
   end
 end
 
-local function check(handle, context, service)
+-- The Report takes a checked request without a note for one that was answered from the cache.
+local function check(handle, context, service, uid)
   local now = handle:timestamp()
   local store = store_of(context.epoch)
-  local view = view_of(handle, context, service)
-  local needed = needed_quotas(view)
+  local view = view_of(handle, context, service, uid)
+  local needed = #context.quotas > 0 and needed_quotas(view) or nil
   local answer = find_answer(store, view, now)
-  count(handle, "total_check_calls")
-  note(handle, "check.cache_hit", answer ~= nil)
   if answer then
-    count(handle, "total_check_cache_hits")
     local taken, name = true, nil
     if needed and not answer.denial and not answer.direct then
       taken, name = take(store, view, needed, now)
       note(handle, "quota.cache_hit", taken ~= nil)
     end
-    if taken then
-      return apply(handle, answer)
-    elseif taken == false then
+    if taken ~= nil then
+      count_hit(handle, now)
+      if taken then
+        return apply(handle, answer)
+      end
       return exhausted(handle, name)
     end
   end
+  note(handle, "check.cache_hit", answer ~= nil)
+  count_miss(handle, now)
   if needed then
     plan_refill(store, view, needed, now)
   end
-  count(handle, "total_remote_check_calls")
-  answer = ask(handle, context, service, store, needed)
+  answer = ask(handle, context, service, uid, store, needed)
   if answer.failure then
     return fail(handle, context, answer.failure)
   end
-  now, view = handle:timestamp(), view_of(handle, context, service)
+  now, view = handle:timestamp(), view_of(handle, context, service, uid)
   keep_answer(store, view, answer, now)
   local missing = {}
   if needed and not answer.denial and not answer.direct then
@@ -639,43 +682,55 @@ local function context_of(handle)
   return context
 end
 
-local function named_service(handle, context) -- the service that a mesh client meant, if this route serves it
+-- The service that a mesh client meant, if this route serves it, and the client's workload.
+local function read_forwarded(handle, context)
   local headers = handle:headers()
-  local host = headers:get(SERVICE_HEADER)
-  if host then
+  local text = headers:get(SERVICE_HEADER)
+  if text then
     headers:remove(SERVICE_HEADER)
   end
   if not context then
     return nil
   end
   local first = context.services[1]
-  local service = host and context.direction == "inbound" and context.by_host[host] or first
+  if not text or context.direction ~= "inbound" then
+    return first
+  end
+  local parts = split_forwarded(text)
+  local service = context.by_host[parts.host] or first
   if service ~= first then
     note(handle, "destination.service", service.host .. "|" .. service.name .. "|" .. service.namespace)
   end
-  return service
+  if parts.uid and string.sub(handle:streamInfo():downstreamDirectRemoteAddress(), 1, 4) == "127." then
+    note(handle, "source.uid", parts.uid) -- workloads that share loopback cannot be told apart by address
+  end
+  return service, parts.uid
+end
+
+local function on_request(handle)
+  local context = context_of(handle)
+  local service, uid = read_forwarded(handle, context)
+  if context and context.check then
+    check(handle, context, service, uid)
+  end
 end
 
 function envoy_on_request(handle)
-  local context
-  local ok, problem = pcall(function()
-    context = context_of(handle)
-    local service = named_service(handle, context)
-    if context and context.check then
-      check(handle, context, service)
-    end
-  end)
+  local ok, problem = pcall(on_request, handle)
   if not ok then
     handle:logErr("istio.mixer: " .. tostring(problem))
-    if not (context and context.fail_open) then
+    local known, context = pcall(context_of, handle)
+    if not (known and context and context.fail_open) then
       deny(handle, { code = 14, name = "UNAVAILABLE", status = "503", message = "the check could not be made" })
     end
   end
 end
 
 function envoy_on_response(handle)
-  local kept = handle:streamInfo():dynamicMetadata():get(RESPONSE_METADATA)
-  if kept then
-    change(handle:headers(), kept.operations)
+  if operations_seen then
+    local kept = handle:streamInfo():dynamicMetadata():get(RESPONSE_METADATA)
+    if kept then
+      change(handle:headers(), kept.operations)
+    end
   end
 end

@@ -20,7 +20,7 @@ from envoy.type.metadata.v3 import metadata_pb2
 from envoy.type.tracing.v3 import custom_tag_pb2
 from google.protobuf import duration_pb2, wrappers_pb2
 
-from common.checkprotocol.attributes import SERVICE_METADATA, SERVICE_METADATA_KEY
+from common.checkprotocol.attributes import CHECKED_METADATA_KEY, SERVICE_METADATA, SERVICE_METADATA_KEY
 from common.checkprotocol.report import LOG_NAME_PREFIX, REQUEST_HEADERS, RESPONSE_HEADERS, RESPONSE_TRAILERS, Tag
 from common.mesh.names import REPORT_CLUSTER
 from pilot.networking.mixerclient.check import Direction
@@ -56,12 +56,11 @@ def tcp_access_logs(direction: Direction) -> tuple[accesslog_pb2.AccessLog, ...]
 
 
 def _common(direction: Direction, protocol: Literal["http", "tcp"]) -> als_pb2.CommonGrpcAccessLogConfig:
-    tags = [
-        _formatted(Tag.FLAGS, "%RESPONSE_FLAGS%"),
-        _service(Tag.CLUSTER_SERVICE, metadata_pb2.MetadataKind(cluster=metadata_pb2.MetadataKind.Cluster())),
-    ]
+    kinds = metadata_pb2.MetadataKind
+    cluster, route = kinds(cluster=kinds.Cluster()), kinds(route=kinds.Route())
+    tags = [_formatted(Tag.FLAGS, "%RESPONSE_FLAGS%"), _metadata(Tag.CLUSTER_SERVICE, cluster, SERVICE_METADATA_KEY)]
     if protocol == "http":
-        tags.append(_service(Tag.ROUTE_SERVICE, metadata_pb2.MetadataKind(route=metadata_pb2.MetadataKind.Route())))
+        tags += [_metadata(Tag.ROUTE_SERVICE, route, SERVICE_METADATA_KEY), _metadata(Tag.CHECKED, route, CHECKED_METADATA_KEY)]
     if direction == "outbound":
         tags += [_formatted(Tag.UPSTREAM_PEER, "%UPSTREAM_PEER_URI_SAN%"), _formatted(Tag.UPSTREAM_LOCAL, "%UPSTREAM_LOCAL_URI_SAN%")]
     return als_pb2.CommonGrpcAccessLogConfig(
@@ -78,6 +77,6 @@ def _formatted(tag: Tag, text: str) -> custom_tag_pb2.CustomTag:
     return custom_tag_pb2.CustomTag(tag=tag, value=text)
 
 
-def _service(tag: Tag, kind: metadata_pb2.MetadataKind) -> custom_tag_pb2.CustomTag:
-    key = metadata_pb2.MetadataKey(key=SERVICE_METADATA, path=[metadata_pb2.MetadataKey.PathSegment(key=SERVICE_METADATA_KEY)])
+def _metadata(tag: Tag, kind: metadata_pb2.MetadataKind, name: str) -> custom_tag_pb2.CustomTag:
+    key = metadata_pb2.MetadataKey(key=SERVICE_METADATA, path=[metadata_pb2.MetadataKey.PathSegment(key=name)])
     return custom_tag_pb2.CustomTag(tag=tag, metadata=custom_tag_pb2.CustomTag.Metadata(kind=kind, metadata_key=key))

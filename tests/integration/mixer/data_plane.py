@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -23,11 +24,13 @@ from google.protobuf.message import Message
 
 from citadel.authority.issuing import Authority
 from citadel.authority.root import new_root
+from common.checkprotocol.attributes import PROXY_UID_VARIABLE, workload_uid
 from common.identity.certificates import key_pem, new_key
 from common.identity.material import KeyMaterial, WorkloadIdentity
 from common.identity.spiffe import SpiffeId
 from common.mesh.names import CHECK_CLUSTER, REPORT_CLUSTER, ROOT_NAMESPACE, SERVICE_ACCOUNTS, control_plane_dns_name
 from pilot.networking.mixerclient import (
+    CHECKED,
     SERVICE_METADATA,
     TCP_ACCESS_LOG_OPTIONS,
     MeshService,
@@ -185,7 +188,8 @@ def _manager(direction: Any, hosts: list[Json]) -> Json:
 def _route(cluster: str, check: RouteCheck | None = None) -> Json:
     route: Json = {"match": {"prefix": "/"}, "route": {"cluster": cluster}}
     if check is not None:
-        route["metadata"] = {"filter_metadata": {SERVICE_METADATA: _json(service_metadata(check.services[0]))}}
+        service = _json(service_metadata(check.services[0])) | (_json(CHECKED) if check.check else {})
+        route["metadata"] = {"filter_metadata": {SERVICE_METADATA: service}}
         route["typed_per_filter_config"] = {name: _json(config) for name, config in per_route(check).items()}
     return route
 
@@ -250,7 +254,8 @@ async def envoy(directory: Path, config: Json, ports: Ports) -> AsyncIterator[Me
     path.write_text(json.dumps(config))
     arguments = ["-c", str(path), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
     with (directory / "envoy.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(str(ENVOY), *arguments, stdout=log, stderr=log)
+        environment = {**os.environ, PROXY_UID_VARIABLE: workload_uid("reviews-v1", "default")}
+        process = await asyncio.create_subprocess_exec(str(ENVOY), *arguments, stdout=log, stderr=log, env=environment)
     try:
         async with httpx.AsyncClient(timeout=10) as client:
             await _until_live(client, ports.admin)

@@ -33,6 +33,9 @@ class NoWorkloads:
     def at(self, address: bytes) -> None:
         return None
 
+    def of_uid(self, uid: str) -> None:
+        return None
+
     def of_account(self, namespace: str, service_account: str) -> None:
         return None
 

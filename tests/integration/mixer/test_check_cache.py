@@ -15,15 +15,17 @@ from tests.integration.mixer.scripted_mixer import ScriptedMixer, by
 
 
 async def test_a_repeated_request_asks_nobody(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
+    await mesh.get(host.closed, headers={"user": "first"})  # a miss brings the counters of the worker up to date
     before = await mesh.counters("lua.mixer")
     for path in ("/a", "/b", "/a?c"):
         assert (await mesh.get(host.closed, path, {"user": "jason"})).status_code == 200
-    assert len(mixer.asked) == 1
+    assert len(mixer.asked) == 2
+    await mesh.get(host.closed, headers={"user": "last"})
     after = await mesh.counters("lua.mixer")
     grown = {name.rpartition(".")[2]: after[name] - before.get(name, 0) for name in after}
-    assert grown["total_check_calls"] == 3
+    assert grown["total_check_calls"] == 4
     assert grown["total_check_cache_hits"] == 2
-    assert grown["total_remote_check_calls"] == 1
+    assert grown["total_remote_check_calls"] == 2
     assert grown["errors"] == 0
 
 
