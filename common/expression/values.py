@@ -62,7 +62,7 @@ class Timestamp(int):
 
     def __str__(self) -> str:
         seconds, fraction = divmod(int(self), NANOSECONDS)
-        text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+        text = (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
         return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else f"{text}Z"
 
     def __repr__(self) -> str:
