@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from common.checkprotocol.attributes import PROXY_UID_VARIABLE, workload_uid
 from common.identity.private_file import write_private
 from common.identity.spiffe import SpiffeId
 from pilot.agent.admin import Admin, AdminUnavailable
@@ -40,6 +41,7 @@ class Proxy:
             admin_socket=settings.admin_socket,
             drain_seconds=settings.drain_seconds,
             on_start=self._readiness.restarted,
+            environment={PROXY_UID_VARIABLE: workload_uid(settings.name, identity.namespace)},
         )
 
     async def problem(self) -> str | None:

@@ -12,8 +12,9 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
@@ -81,16 +82,24 @@ class Backoff:
 
 
 class Supervisor:
-    """Runs Envoy until told to stop. `on_start` is called for each new process."""
+    """Runs Envoy until told to stop. `on_start` is called for each new process; `environment` is added to the agent's own."""
 
     def __init__(
-        self, command: Sequence[str], *, admin: Admin, admin_socket: Path, drain_seconds: float, on_start: Callable[[], None] = lambda: None
+        self,
+        command: Sequence[str],
+        *,
+        admin: Admin,
+        admin_socket: Path,
+        drain_seconds: float,
+        on_start: Callable[[], None] = lambda: None,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._command = tuple(command)
         self._admin = admin
         self._admin_socket = admin_socket
         self._drain_seconds = drain_seconds
         self._on_start = on_start
+        self._environment = dict(environment)
         self._process: asyncio.subprocess.Process | None = None
         self.starts = 0
 
@@ -129,7 +138,9 @@ class Supervisor:
     async def _start(self) -> asyncio.subprocess.Process:
         self._admin_socket.unlink(missing_ok=True)
         tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *self._command]
-        self._process = await asyncio.create_subprocess_exec(*tied, stdin=asyncio.subprocess.DEVNULL)
+        self._process = await asyncio.create_subprocess_exec(
+            *tied, stdin=asyncio.subprocess.DEVNULL, env={**os.environ, **self._environment}
+        )
         self.starts += 1
         self._on_start()
         return self._process
