@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import structlog
+from sqlalchemy import Connection
 
 from citadel import metrics
 from citadel.api.rate import RateLimiter
@@ -74,9 +75,10 @@ class Issuance:
         key = requested_key(csr)
         now = self._clock()
         issued = self.authority.issue(key, proven.spiffe_id, validity_seconds=seconds, now=now, label_bounds=proven.label_bounds)
-        await authenticator.spend(evidence, key_hash=key_hash(key), now=now)
-        await self._store.transaction(
-            lambda connection: certificates.record(
+
+        def commit(connection: Connection) -> None:  # a token is spent exactly when its certificate is on record
+            authenticator.spend(connection, evidence, key_hash=key_hash(key), now=now)
+            certificates.record(
                 connection,
                 issued,
                 label_bounds=proven.label_bounds,
@@ -86,7 +88,8 @@ class Issuance:
                 root=self.authority.root.fingerprint,
                 now=now,
             )
-        )
+
+        await self._store.transaction(commit)
         metrics.issued.add(1, proven.authenticator)
         metrics.validity.observe((issued.not_after - now).total_seconds())
         log.info(

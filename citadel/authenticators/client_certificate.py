@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from cryptography import x509
+from sqlalchemy import Connection
 
 from citadel.authenticators.contract import Evidence, Proven
 from citadel.errors import CallerError
@@ -42,7 +43,7 @@ class ClientCertificates:
             raise CallerError("CERTIFICATE", "the client certificate is not the one on record")
         return Proven(spiffe_id=spiffe_id, label_bounds=row.label_bounds, authenticator=self.name, credential=serial)
 
-    async def spend(self, evidence: Evidence, *, key_hash: str, now: datetime) -> None:
+    def spend(self, connection: Connection, evidence: Evidence, *, key_hash: str, now: datetime) -> None:
         """A certificate may renew as often as it likes while it is valid; the rate limit bounds it."""
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from cryptography import x509
+from sqlalchemy import Connection
 
 from common.identity.spiffe import SpiffeId
 
@@ -39,6 +40,9 @@ class Authenticator(Protocol):
         """Who the caller is; None when it brings no credential of this kind. Raises CallerError when the credential is no good."""
         ...
 
-    async def spend(self, evidence: Evidence, *, key_hash: str, now: datetime) -> None:
-        """Use the credential up for a certificate with this key. Raises CallerError when somebody else was faster."""
+    def spend(self, connection: Connection, evidence: Evidence, *, key_hash: str, now: datetime) -> None:
+        """Use the credential up for a certificate with this key, in the transaction that records the certificate.
+
+        Raises CallerError when somebody else was faster.
+        """
         ...

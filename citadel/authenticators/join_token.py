@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from citadel.authenticators.contract import Evidence, Proven
 from citadel.store import tokens
 from common.database import Writer
@@ -31,5 +33,5 @@ class JoinTokens:
             credential=grant.token_id,
         )
 
-    async def spend(self, evidence: Evidence, *, key_hash: str, now: datetime) -> None:
-        await self._store.transaction(lambda c: tokens.spend(c, evidence.bearer, key_hash=key_hash, now=now))
+    def spend(self, connection: Connection, evidence: Evidence, *, key_hash: str, now: datetime) -> None:
+        tokens.spend(connection, evidence.bearer, key_hash=key_hash, now=now)

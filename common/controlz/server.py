@@ -42,12 +42,16 @@ class Introspection:
             writer.cancel()
 
     async def _keep_addresses(self, lives: Mapping[str, Life]) -> None:
-        """Write what is bound, whenever it changes: launchers and tests read it when ports were left to the system."""
+        """Write what is bound, whenever it changes: launchers and tests read it when ports were left to the system.
+
+        Not before a part listens: a second process on the same state directory, which ends with a StartError, must not replace the
+        running one's file.
+        """
         path = self._effective.settings.state_dir / "addresses.json"
         written = ""
         while True:
             text = json.dumps({name: life.addresses for name, life in lives.items()}, indent=1, sort_keys=True)
-            if text != written:
+            if text != written and any(life.addresses for name, life in lives.items() if name != self.name):
                 temporary = path.with_suffix(".new")
                 temporary.write_text(text)
                 os.replace(temporary, path)
