@@ -51,7 +51,9 @@ class RefusedError(CliError):
     """Galley answered with a Status that is a failure; `status` is the Kubernetes object."""
 
     def __init__(self, code: int, status: Mapping[str, Any]) -> None:
-        super().__init__(str(status.get("message") or f"the server answered {code}"))
+        detail = status.get("detail")
+        said = status.get("message") or (detail.get("message") if isinstance(detail, Mapping) else detail)
+        super().__init__(str(said or f"the server answered {code}"))
         self.code = code
         self.status = status
 
@@ -128,13 +130,13 @@ def _unreachable(target: Target, error: Exception) -> str:
     return f"no answer at {target.server} ({target.file}). Is the mesh up? Start one with `fourmast up` or `fourmast demo`."
 
 
-def connect(kubeconfig: str | None, *, server: str | None = None) -> Connection:
-    """Open a connection to Galley, or with the same credentials to `server` (https://host:port). Raises CliError."""
+def connect(kubeconfig: str | None, *, server: str | None = None, server_name: str = "") -> Connection:
+    """Open a connection to Galley, or with the same credentials to `server` (https://host:port) under `server_name`. Raises CliError."""
     import httpx
 
     target = read_target(find_kubeconfig(kubeconfig))
     if server is not None:
-        target = msgspec.structs.replace(target, server=server, server_name="")
+        target = msgspec.structs.replace(target, server=server, server_name=server_name)
     context = ssl.create_default_context(cadata=target.roots_pem) if target.roots_pem else ssl.create_default_context()
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
     client = httpx.Client(base_url=target.server, verify=context, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False)

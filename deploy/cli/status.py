@@ -1,74 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fourmast status`: the meshes on this machine, as their launchers describe them."""
+"""`fourmast status`: what runs on this machine, where it listens, and what is wrong with it."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from deploy.cli.errors import CliError
+from deploy.cli.connection import connection_options, find_kubeconfig
+from deploy.cli.errors import FAILED
 from deploy.cli.output import output_option, print_table, print_value
+from deploy.cli.parts import read_status
 
 
 @click.command()
-@click.argument("name", required=False)
+@connection_options
 @output_option("json", "yaml")
-def status(name: str | None, output: str) -> None:
-    """Show the parts of the mesh and where they listen, and the workloads.
-
-    Exit code 0 when everything is as it should be, 1 when something is not.
-    """
-    meshes = [_read(Path(about["stateDir"])) for about in _running() if name in (None, about["name"])]
-    if not meshes:
-        raise CliError(f"no mesh {name + ' ' if name else ''}runs here; start one with `fourmast up` or `fourmast demo`")
+def status(kubeconfig: str | None, output: str) -> None:
+    """Show the parts and workloads of the mesh on this machine. Exit code 1 when something is wrong with one."""
+    found = read_status(find_kubeconfig(kubeconfig))
+    problems = [each for each in (*found["parts"], *found["workloads"]) if each["problem"]]
     if output:
-        print_value(meshes, output)
+        print_value(found, output)
     else:
-        for mesh in meshes:
-            _print(mesh)
-    if any(row["problem"] for mesh in meshes for row in (*mesh["parts"], *mesh["workloads"])):
-        raise SystemExit(1)
+        _print(found)
+        for each in problems:
+            click.secho(f"✘ {each['name']}: {each['problem']}", fg="red")
+    sys.exit(FAILED if problems else 0)
 
 
-def _running() -> list[dict[str, Any]]:
-    from deploy.local.lock import running
-
-    return running()
-
-
-def _read(state_dir: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((state_dir / "status.json").read_text())
-        return found
-    except (OSError, ValueError) as error:
-        raise CliError(f"the mesh in {state_dir} is starting or stopping; its status is not there yet") from error
-
-
-def _print(mesh: dict[str, Any]) -> None:
-    click.echo(f"Mesh {mesh['name']}, mode {mesh['mode']} ({mesh['reason']}), launcher {mesh['pid']}")
-    click.echo(f"  export FOURMAST_KUBECONFIG={mesh['kubeconfig']}\n")
-    rows = []
-    for part in mesh["parts"]:
-        first = [part["name"], str(part["pid"] or "-"), part["problem"] or "ready"]
-        for listener, address in part["listeners"].items():
-            rows.append([*first, listener, address])
-            first = ["", "", ""]
-    print_table(("PART", "PID", "STATE", "LISTENER", "ADDRESS"), rows)
-    click.echo()
-    print_table(("WORKLOAD", "NAMESPACE", "KIND", "IP", "EXPOSED", "STATE"), [_workload_row(row) for row in mesh["workloads"]])
-    click.echo()
-
-
-def _workload_row(row: dict[str, Any]) -> list[str]:
-    exposed = ", ".join(f"{port} at http://{address}" for port, address in row["exposed"].items()) or "-"
-    return [
-        row["name"],
-        row["namespace"],
-        row["kind"],
-        row["ip"],
-        exposed,
-        row["problem"] or ("runs" if row["kind"] == "outside" else "in the mesh"),
+def _print(found: Mapping[str, Any]) -> None:
+    click.echo(f"mesh {found['name']}: {found['controlPlane']}, mode {found['mode']} ({found['reason']})")
+    click.echo(f"state in {found['stateDir']}, launcher {found['pid']}\n")
+    rows = [
+        (part["name"] if first else "", str(part["pid"] or "-") if first else "", _word(part) if first else "", listener, address)
+        for part in found["parts"]
+        for first, (listener, address) in _with_first(part["listeners"])
     ]
+    print_table(("PART", "PID", "STATE", "LISTENER", "ADDRESS"), rows)
+    click.echo("")
+    print_table(
+        ("WORKLOAD", "NAMESPACE", "KIND", "IP", "STATE", "REACHED AT"),
+        [
+            (
+                each["name"],
+                each["namespace"],
+                each["kind"],
+                each["ip"],
+                _word(each),
+                ", ".join(f"http://{to}" for to in each["exposed"].values()),
+            )
+            for each in found["workloads"]
+        ],
+    )
+
+
+def _word(each: Mapping[str, Any]) -> str:
+    return "trouble" if each["problem"] else "ready"
+
+
+def _with_first(listeners: Mapping[str, str]) -> list[tuple[bool, tuple[str, str]]]:
+    """Pairs of a part, the first one marked: its name stands once."""
+    pairs = list(listeners.items()) or [("-", "-")]
+    return [(index == 0, pair) for index, pair in enumerate(pairs)]

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where parts other than Galley listen: as the launcher of a local mesh wrote it beside the kubeconfig, or as the user says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from common.mesh.names import control_plane_dns_name
+from deploy.cli.connection import Connection, connect, find_kubeconfig
+from deploy.cli.errors import CliError
+
+
+def read_status(kubeconfig: Path) -> dict[str, Any]:
+    """`status.json` of the launcher that wrote this kubeconfig. Raises CliError."""
+    path = kubeconfig.parent / "status.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CliError(f"no mesh runs from {kubeconfig.parent} (there is no {path.name} beside the kubeconfig)") from None
+    except (OSError, ValueError) as error:
+        raise CliError(f"cannot read {path}: {error}") from error
+    return found
+
+
+def connect_to(part: str, listener: str, kubeconfig: str | None, server: str | None) -> Connection:
+    """Open a connection to a part's HTTPS listener, as host:port `server` when that is given. Raises CliError."""
+    address = server or _address(part, listener, find_kubeconfig(kubeconfig))
+    return connect(kubeconfig, server=f"https://{address}", server_name=control_plane_dns_name(part))
+
+
+def _address(part: str, listener: str, kubeconfig: Path) -> str:
+    for running in read_status(kubeconfig)["parts"]:
+        listeners: dict[str, str] = running["listeners"]
+        found = listeners.get(listener) if running["name"] == part else listeners.get(f"{part}-{listener}")
+        if found is not None:
+            return found
+    raise CliError(f"this mesh says nothing about {part}'s {listener} address; give it with --server")
