@@ -66,10 +66,13 @@ def _set_conditions(policy: RetryPolicy, text: str) -> None:
 
 
 def set_timeout(action: RouteAction, timeout: str | None) -> None:
-    """Absent means none: Envoy's own 15 s would surprise. A gRPC client's own deadline is bounded by the same value."""
+    """Absent means none: Envoy's own 15 s would surprise. A gRPC client's own deadline is bounded by the same value.
+
+    `max_grpc_timeout` is deprecated, but its successor is no substitute: with `max_stream_duration` Envoy 1.40 no longer looks at `timeout`.
+    """
     seconds = optional_seconds(timeout) or 0.0
     set_seconds(action.timeout, seconds)
-    set_seconds(action.max_stream_duration.grpc_timeout_header_max, seconds)
+    set_seconds(action.max_grpc_timeout, seconds)
 
 
 def add_hash_policy(action: RouteAction, settings: LoadBalancerSettings | None) -> None:
