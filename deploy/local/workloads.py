@@ -65,17 +65,21 @@ class Workload:
         """
         if self.sidecar is not None:
             await self.sidecar.start()
-            await self._until("/healthz/ready")
+            await self._until("/healthz/ready", self.sidecar)
         if self.application is not None:
             await self.application.start()
         if self.sidecar is not None:
-            await self._until("/healthz/registered")
+            await self._until("/healthz/registered", self.sidecar, self.application)
 
-    async def stop(self, grace: float = 8.0) -> None:
+    async def stop(self) -> None:
         """In order: the sidecar leaves the mesh and drains while the application still answers."""
         for process in (self.sidecar, self.application):
             if process is not None:
-                await process.stop(grace)
+                await process.stop()
+
+    async def end(self, grace: float) -> None:
+        """Both at the same moment, for the end of the whole mesh: nobody is left whose requests could be lost."""
+        await asyncio.gather(*(process.stop(grace) for process in (self.sidecar, self.application) if process is not None))
 
     async def kill(self) -> None:
         """As if its machine lost power: application and proxy at the same moment, nobody says goodbye."""
@@ -127,9 +131,9 @@ class Workload:
             return "its sidecar does not run"
         return await self._ask("/healthz/registered")
 
-    async def _until(self, path: str) -> None:
+    async def _until(self, path: str, *running: Process | None) -> None:
         async def look() -> str | None:
-            for process in (self.sidecar, self.application):
+            for process in running:
                 if process is not None and process.exit_code is not None:
                     raise StartFailed(f"{process.name} ended with exit code {process.exit_code}:\n{process.last_lines()}")
             return await self._ask(path)

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -22,12 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def control_plane(request: pytest.FixtureRequest) -> str:
-    return str(request.config.getoption("--control-plane"))
+def control_plane(request: pytest.FixtureRequest) -> Literal["split", "istiod"]:
+    return "istiod" if request.config.getoption("--control-plane") == "istiod" else "split"
 
 
 @pytest.fixture(scope="session")
-async def mesh(request: pytest.FixtureRequest, control_plane: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalMesh]:
+async def mesh(request: pytest.FixtureRequest, control_plane: Literal["split", "istiod"], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalMesh]:
     """The demo's mesh, started once."""
     interception = request.config.getoption("--interception")
     if interception == "auto" and os.environ.get("FOURMAST_NO_SKIPS") and os.geteuid() == 0:

@@ -19,7 +19,7 @@ from deploy.local.demo import mixing, security, traffic
 from deploy.local.demo.report import Progress, table
 from deploy.local.demo.row import Observation, Result, Row
 from deploy.local.demo.world import World
-from deploy.local.mesh import LocalMesh
+from deploy.local.mesh import LocalMesh, MeshRunning, StartFailed
 from deploy.local.mesh_file import load
 
 ROWS: tuple[Row, ...] = (
@@ -29,6 +29,7 @@ ROWS: tuple[Row, ...] = (
     security.ROWS[2],
     *mixing.ROWS,
 )
+EXIT_STOPPED = 130  # by a signal, as shells have it
 LONGEST = 60.0  # seconds for one row, after which it counts as false
 
 
@@ -102,14 +103,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     async def run() -> int:
         task = asyncio.create_task(demo(options))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+        stopping = False
+
+        def stop() -> None:
+            nonlocal stopping
+            if not stopping:  # a second Ctrl-C shall not disturb the taking down, which is bounded
+                stopping = True
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         try:
             return await task
         except asyncio.CancelledError:
-            print("\nstopped; everything is taken down", file=sys.stderr)
-            return 130
+            print("\nstopped; nothing is left running", file=sys.stderr)
+            return EXIT_STOPPED
+        except (MeshRunning, StartFailed, OSError) as error:
+            print(f"\nfourmast demo: {error}", file=sys.stderr)
+            return 1
 
     return asyncio.run(run())
 

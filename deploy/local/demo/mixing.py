@@ -18,6 +18,7 @@ QUOTA_WINDOW = 5.0  # seconds, as in ratelimit.yaml
 Series = tuple[str, str, str]
 OUTBOUND = re.compile(r"^cluster\.outbound\|\d+\|[^|]*\|(?P<host>.+)\.upstream_rq_(?P<code>\d{3})$")
 INBOUND = re.compile(r"^cluster\.inbound\|\d+\|[^|]*\|(?P<host>.+)\.upstream_rq_(?P<code>\d{3})$")
+REPEATED = (".internal", ".external", ".canary")  # Envoy counts a request again by where it came from
 SAMPLE = re.compile(r"^istio_requests_total\{(?P<labels>[^}]*)\} (?P<value>\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -114,7 +115,7 @@ async def _envoys(world: World, sources: list[str], servers: list[str]) -> dict[
 
     async def read(reporter: str, workload: str, pattern: re.Pattern[str]) -> None:
         for name, value in (await world.envoy_stats(workload, r"^cluster\.(in|out)bound.*\.upstream_rq_\d\d\d$")).items():
-            if match := pattern.match(name):
+            if (match := pattern.match(name)) and not match["host"].endswith(REPEATED):
                 found[(reporter, f"{workload} -> {match['host']}" if reporter == "source" else workload, match["code"])] += value
 
     await asyncio.gather(*(read("source", w, OUTBOUND) for w in sources), *(read("destination", w, INBOUND) for w in servers))

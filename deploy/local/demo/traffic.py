@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import re
 
 from deploy.local.demo.row import Observation, Row
 from deploy.local.demo.world import Page, World, until
@@ -63,7 +64,8 @@ async def ninety_ten(world: World) -> Observation:
         summary = await world.send("productpage-v1", "http://reviews:9080/reviews/0", "-n", str(count), "-c", "4")
         versions: collections.Counter[str] = collections.Counter()
         for body, number in summary["bodies"].items():
-            versions["v2" if "black" in body else "v3" if "red" in body else "v1"] += number
+            found = re.search(r'"version": "(v\d)"', body)
+            versions[found[1] if found else "none"] += number
         return versions["v1"], versions["v2"]
 
     async def mixed() -> bool:
@@ -120,7 +122,7 @@ async def retries(world: World) -> Observation:
         return sum((await world.envoy_stats("sleep", counter)).values())
 
     async def masked() -> bool:
-        return (await world.send("sleep", "http://flaky:8000/get", "-n", "4"))["codes"] == {"200": 4}
+        return bool((await world.send("sleep", "http://flaky:8000/get", "-n", "4"))["codes"] == {"200": 4})
 
     await until(masked, within=SETTLE)
     before = await retried()

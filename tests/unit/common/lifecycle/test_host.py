@@ -13,7 +13,9 @@ from common.lifecycle.host import StartError
 class Part:
     """Records what happens to it; fails on its first `failures` runs."""
 
-    def __init__(self, name: str, diary: list[str], *, failures: int = 0, error: type[Exception] = RuntimeError, deaf: bool = False) -> None:
+    def __init__(
+        self, name: str, diary: list[str], *, failures: int = 0, error: type[Exception] = RuntimeError, deaf: bool = False
+    ) -> None:
         self.name, self.diary, self.failures, self.error, self.deaf = name, diary, failures, error, deaf
 
     async def run(self, life: Life) -> None:

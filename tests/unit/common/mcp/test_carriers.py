@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from common.identity.material import WorkloadIdentity
 from common.identity.tls import grpc_server_credentials, peer_identity
 from common.lifecycle.grpc import bind_grpc, grpc_server
 from common.mcp import Change, ConfigSource, Rejected

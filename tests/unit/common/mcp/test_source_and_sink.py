@@ -260,10 +260,8 @@ steps: Any = st.lists(
 @given(steps, st.booleans())
 def test_whatever_happens_the_consumer_ends_with_what_the_source_has(history: Any, incremental: bool) -> None:
     talk = Conversation(source_incremental=incremental)
-    revision = 0
     snapshot: Snapshot = {}
-    for world, event in [*history, ({"a": 1, "z": 2}, "take")]:
-        revision += 1
+    for revision, (world, event) in enumerate([*history, ({"a": 1, "z": 2}, "take")], 1):
         entries = [Entry(f"default/{n}", f"{n}{v}", entry(n, 1, host=f"h{v}").body) for n, v in world.items()]
         if event == "reconnect":
             talk.connect()
