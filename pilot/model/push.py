@@ -150,7 +150,7 @@ def _digest_all(collection: str, resources: Resources, previous: PushContext | N
         return _sorted({resource.key: (resource, resource_digest(resource)) for resource in current.values()})
     before = previous.resources.get(collection, {})
     known = previous.digested[collection]
-    if len(before) == len(current) and all(before.get(name) is resource for name, resource in current.items()):
+    if before is current or (len(before) == len(current) and all(before.get(name) is resource for name, resource in current.items())):
         return known
     digested: dict[ResourceKey, tuple[Resource[Any], bytes]] = {}
     for name, resource in current.items():

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The promises of the door: sharing, fingerprints, determinism, and answers to names that nobody knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.config.resource import Resource, from_document
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from pilot.model.proxy import Proxy
+from pilot.model.push import PushContext, Resources
+from pilot.networking.generator import GroupKey, fingerprint, generate, plan
+from tests.generated_mesh import Case, Mesh, proxy, proxy_of
+
+GOLDENS = Path(__file__).parent / "goldens"
+TEXTS = [path.read_text("utf-8") for path in sorted(GOLDENS.glob("*.input.yaml"))]
+PROXIES = [proxy_of(name, document) for text in TEXTS for name, document in Case.read(text).proxies.items()]
+
+
+def pool() -> list[Resource[Any]]:
+    """Every resource of the goldens; several versions of the same name are wanted."""
+    return [from_document(document) for text in TEXTS for document in yaml.safe_load_all(text.split("\n---\n", 1)[1])]
+
+
+POOL = pool()
+RESOURCES = st.sets(st.integers(0, len(POOL) - 1), max_size=25)
+
+
+def chosen(numbers: set[int]) -> Resources:
+    found: dict[str, dict[str, Resource[Any]]] = {}
+    for number in sorted(numbers):
+        resource = POOL[number]
+        found.setdefault(resource.kind.collection, {})[resource.key.mcp_name] = resource
+    return found
+
+
+def keys(push: PushContext, who: Proxy) -> set[GroupKey]:
+    """Everything that a proxy would ask for, and some names that it would not."""
+    wildcard = {key for type_url in (TYPE_CLUSTER, TYPE_LISTENER) for key in plan(push, who, type_url, None)}
+    clusters = {item.name for key in wildcard if key.type_url == TYPE_CLUSTER for item in generate(push, key)}
+    routes = {"80", "9080", "http.80", "http.8080", "unnamed.default.svc.cluster.local:9100", "nobody:1"}
+    routes |= {name for name in clusters if name.startswith("inbound")}
+    explicit = {key for type_url, names in ((TYPE_ENDPOINT, clusters), (TYPE_ROUTE, routes)) for key in plan(push, who, type_url, names)}
+    return wildcard | explicit
+
+
+@settings(max_examples=50, deadline=None)
+@given(RESOURCES, RESOURCES, st.sampled_from(PROXIES))
+def test_equal_fingerprints_mean_equal_bytes_and_history_does_not_matter(before: set[int], after: set[int], who: Proxy) -> None:
+    old = PushContext.build(chosen(before))
+    grown = PushContext.build(chosen(after), old)
+    fresh = PushContext.build(chosen(after))
+    for key in keys(old, who) | keys(grown, who):
+        if fingerprint(old, key) == fingerprint(grown, key):
+            assert generate(old, key) == generate(grown, key), key
+        assert generate(grown, key) == generate(fresh, key), key
+        assert fingerprint(grown, key) == fingerprint(fresh, key), key
+
+
+@settings(max_examples=50, deadline=None)
+@given(RESOURCES, st.sampled_from(PROXIES))
+def test_the_generated_whole_has_nothing_that_envoy_refuses(numbers: set[int], who: Proxy) -> None:
+    mesh = Mesh()
+    mesh.push = PushContext.build(chosen(numbers))
+    answers = mesh.ask(who)
+    addresses = [listener.address.SerializeToString() for listener in answers.listeners.values()]
+    assert len(set(addresses)) == len(addresses)
+    for listener in answers.listeners.values():
+        matches = [chain.filter_chain_match.SerializeToString(deterministic=True) for chain in listener.filter_chains]
+        assert matches and len(set(matches)) == len(matches), listener.name
+        assert all(chain.filters for chain in listener.filter_chains)
+    for configuration in answers.routes.values():
+        domains = [domain.lower() for virtual_host in configuration.virtual_hosts for domain in virtual_host.domains]
+        assert len(set(domains)) == len(domains), configuration.name
+        routes = [route for virtual_host in configuration.virtual_hosts for route in virtual_host.routes]
+        assert all(route.WhichOneof("action") for route in routes)
+        assert all(virtual_host.domains and virtual_host.routes for virtual_host in configuration.virtual_hosts)
+
+
+def test_replicas_share_every_group() -> None:
+    mesh = Mesh(TEXTS[-1].split("\n---\n", 1)[1])
+    first, second = (proxy(address=address, labels={"app": "a"}) for address in ("10.1.0.1", "10.1.0.2"))
+    for type_url, names in ((TYPE_CLUSTER, None), (TYPE_LISTENER, None), (TYPE_ROUTE, frozenset({"80"}))):
+        assert plan(mesh.push, first, type_url, names) == plan(mesh.push, second, type_url, names)
+
+
+def test_unknown_names_are_answered_with_empty_resources() -> None:
+    mesh = Mesh()
+    (route,) = mesh.generated(proxy(), TYPE_ROUTE, {"inbound|1|x|nobody"})
+    (endpoint,) = mesh.generated(proxy(), TYPE_ENDPOINT, {"outbound|1||nobody"})
+    (gateway,) = mesh.generated(proxy(type="router"), TYPE_ROUTE, {"https.443.whatever"})
+    assert (route.name, endpoint.name, gateway.name) == ("inbound|1|x|nobody", "outbound|1||nobody", "https.443.whatever")
+
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: %s, namespace: default}
+spec: {clusterIP: 240.240.0.%d, selector: {app: %s}, ports: [{name: http, port: 80}]}
+---
+"""
+
+
+def test_one_changed_service_is_made_anew_and_the_others_are_the_same_bytes() -> None:
+    first = Mesh(*(SERVICE % (name, number, name) for number, name in enumerate("abc")))
+    before = {item.name: item for item in first.generated(proxy(), TYPE_CLUSTER)}
+    second = Mesh(*(SERVICE % (name, number + (name == "b") * 9, name) for number, name in enumerate("abc")), previous=first)
+    after = {item.name: item for item in second.generated(proxy(), TYPE_CLUSTER)}
+    shared = {name for name in after if after[name] is before[name] and name.startswith("outbound")}
+    assert shared == {f"outbound|80||{name}.default.svc.cluster.local" for name in "ac"}
+
+
+def test_an_endpoint_changes_nothing_but_its_load_assignment() -> None:
+    entry = """
+apiVersion: networking.istio.io/v1alpha3
+kind: WorkloadEntry
+metadata: {name: a-%d, namespace: default, annotations: {fourmast.io/registered: "true"}}
+spec: {address: 10.1.0.%d, labels: {app: a}, serviceAccount: a}
+"""
+    first = Mesh(SERVICE % ("a", 1, "a"), SERVICE % ("b", 2, "b"), entry % (1, 1))
+    second = Mesh(SERVICE % ("a", 1, "a"), SERVICE % ("b", 2, "b"), entry % (1, 1), entry % (2, 2), previous=first)
+    changed = {
+        key.parts[0]
+        for key in keys(second.push, proxy(labels={"app": "b"}))
+        if fingerprint(first.push, key) != fingerprint(second.push, key)
+    }
+    assert {getattr(group, "cluster", group) for group in changed} == {"outbound|80||a.default.svc.cluster.local"}
+
+
+def test_sources_name_the_configuration_that_made_a_resource() -> None:
+    case = Case.read((GOLDENS / "destination-rule.input.yaml").read_text("utf-8"))
+    made = {item.name: item for item in case.mesh.generated(proxy(), TYPE_CLUSTER)}
+    assert [str(source) for source in made["outbound|80|v1|reviews.default.svc.cluster.local"].sources] == [
+        "Service default/reviews",
+        "DestinationRule default/reviews",
+    ]
