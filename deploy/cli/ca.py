@@ -15,7 +15,7 @@ import click
 from deploy.cli.connection import connection_options
 from deploy.cli.errors import CliError
 from deploy.cli.output import output_option, print_table, print_value
-from deploy.cli.parts import connect_to
+from deploy.cli.parts import connect_to_citadel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,7 +34,7 @@ def ca() -> None:
 @_citadel_options
 def root(server: str | None, kubeconfig: str | None) -> None:
     """Print the root certificates that members of the mesh trust, as PEM."""
-    with connect_to("citadel", "admin", kubeconfig, server) as citadel:
+    with connect_to_citadel(kubeconfig, server) as citadel:
         click.echo(citadel.request("GET", "/v1/roots", accept="*/*"), nl=False)
 
 
@@ -44,7 +44,7 @@ def root(server: str | None, kubeconfig: str | None) -> None:
 @output_option("json", "yaml")
 def list_certificates(expired: bool, server: str | None, kubeconfig: str | None, output: str) -> None:
     """List the certificates that Citadel has issued."""
-    with connect_to("citadel", "admin", kubeconfig, server) as citadel:
+    with connect_to_citadel(kubeconfig, server) as citadel:
         found = citadel.get("/v1/certificates", expired=str(expired).lower())
     if output:
         print_value(found, output)
@@ -95,7 +95,7 @@ def create(
         "ttlSeconds": lifetime,
         "uses": uses,
     }
-    with connect_to("citadel", "admin", kubeconfig, server) as citadel:
+    with connect_to_citadel(kubeconfig, server) as citadel:
         answer = citadel.request("POST", "/v1/tokens", body=body)
     _write_private(out, json.dumps(answer["joinFile"]).encode())
     click.echo(f"wrote {out}: token {answer['id']} for {answer['joinFile']['spiffeId']}, {uses or 'any number of'} use(s) within {ttl}")
@@ -106,7 +106,7 @@ def create(
 @output_option("json", "yaml")
 def list_tokens(server: str | None, kubeconfig: str | None, output: str) -> None:
     """List join tokens, without their secrets."""
-    with connect_to("citadel", "admin", kubeconfig, server) as citadel:
+    with connect_to_citadel(kubeconfig, server) as citadel:
         found = citadel.get("/v1/tokens")
     if output:
         print_value(found, output)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,29 @@ def read_status(kubeconfig: Path) -> dict[str, Any]:
     return found
 
 
-def connect_to(part: str, listener: str, kubeconfig: str | None, server: str | None) -> Connection:
-    """Open a connection to a part's HTTPS listener, as host:port `server` when that is given. Raises CliError."""
-    address = server or _address(part, listener, find_kubeconfig(kubeconfig))
-    return connect(kubeconfig, server=f"https://{address}", server_name=control_plane_dns_name(part))
+def connect_to_citadel(kubeconfig: str | None, server: str | None) -> Connection:
+    """Open a connection to Citadel's admin interface, at `server` (host:port) when that is given. Raises CliError."""
+    address = server or _address("citadel", "admin", find_kubeconfig(kubeconfig))
+    return connect(kubeconfig, server=f"https://{address}", server_name=control_plane_dns_name("citadel"))
+
+
+def connect_to_pilot(kubeconfig: str | None, server: str | None) -> Connection:
+    """Open a connection to Pilot's debug pages. They are plain HTTP, so the token goes to this machine only. Raises CliError."""
+    address = server or _address("pilot", "debug", find_kubeconfig(kubeconfig))
+    host = address.rpartition(":")[0].strip("[]")
+    if host != "localhost" and not (_is_ip(host) and ip_address(host).is_loopback):
+        raise CliError(
+            f"Pilot's debug pages are plain HTTP, and {host} is another machine: tunnel its port to 127.0.0.1 and give that with --server"
+        )
+    return connect(kubeconfig, server=f"http://{address}")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _address(part: str, listener: str, kubeconfig: Path) -> str:

@@ -12,7 +12,7 @@ from common.config.registry import registry
 from deploy.cli.connection import connection_options
 from deploy.cli.errors import CliError
 from deploy.cli.output import output_option, print_table, print_value
-from deploy.cli.parts import connect_to
+from deploy.cli.parts import connect_to_pilot
 
 _TYPES: Final = {"CDS": "cluster", "LDS": "listener", "EDS": "endpoint", "RDS": "route"}
 
@@ -24,7 +24,7 @@ _TYPES: Final = {"CDS": "cluster", "LDS": "listener", "EDS": "endpoint", "RDS": 
 @output_option("json", "yaml")
 def proxy_status(proxy: str | None, server: str | None, kubeconfig: str | None, output: str) -> None:
     """Show for each proxy (or the one called PROXY, as name or name.namespace) whether it has acknowledged what Pilot sent."""
-    with connect_to("pilot", "debug", kubeconfig, server) as pilot:
+    with connect_to_pilot(kubeconfig, server) as pilot:
         rows: list[dict[str, Any]] = pilot.get("/debug/syncz")
     if proxy is not None:
         rows = [row for row in rows if _name(row) == proxy or _name(row).rpartition(".")[0] == proxy]

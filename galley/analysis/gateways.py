@@ -38,7 +38,8 @@ def selectors_and_ports(view: View) -> Iterator[Finding]:
             and service.spec.selector.items() <= workload.spec.labels.items()
             for port in service.spec.ports
         }
-        if not offered and selector == _INGRESS:
+        offered |= {number for workload in workloads for number in workload.spec.ports.values()}
+        if not workloads:
             offered = set(_INGRESS_PORTS)
         if not offered:
             continue  # a gateway without a Service is reached by its own ports

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -72,6 +73,13 @@ class View:
             return min(visible, key=lambda known: known.namespace != namespace)
         wild = [known for known in self.hosts if known.host.startswith("*") and hosts.is_subset(full, known.host)]
         return next((known for known in wild if known.namespace == namespace or known.is_public), None)
+
+    def near_host(self, host: str, namespace: str) -> str:
+        """`; did you mean 'ratings'?` when a known host looks like this one, else nothing."""
+        suffix = f".{namespace}.{SERVICE_DOMAIN}"
+        names = {known.host.removesuffix(suffix) for known in self.hosts}
+        near = difflib.get_close_matches(host, sorted(names), 1, cutoff=0.75)
+        return f"; did you mean {near[0]!r}?" if near else ""
 
     def is_visible_subset(self, host: str, subset: str, namespace: str) -> bool:
         """Whether a DestinationRule that `namespace` can see declares this subset for the host."""

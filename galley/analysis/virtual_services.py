@@ -42,7 +42,8 @@ def _destination(view: View, resource: Resource[VirtualService], destination: De
     known = view.host(host, namespace)
     if known is None:
         if not is_ip(host):
-            yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, (*at, "host"), f"Referenced host not found: {host!r}")
+            text = f"Referenced host not found: {host!r}{view.near_host(host, namespace)}"
+            yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, (*at, "host"), text)
         return
     numbers = [port.number for port in known.ports]
     if destination.port is None:
