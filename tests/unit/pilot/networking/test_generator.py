@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,16 +24,17 @@ TEXTS = [path.read_text("utf-8") for path in sorted(GOLDENS.glob("*.input.yaml")
 PROXIES = [proxy_of(name, document) for text in TEXTS for name, document in Case.read(text).proxies.items()]
 
 
-def pool() -> list[Resource[Any]]:
-    """Every resource of the goldens; several versions of the same name are wanted."""
-    return [from_document(document) for text in TEXTS for document in yaml.safe_load_all(text.split("\n---\n", 1)[1])]
-
-
-POOL = pool()
+POOL: list[Resource[Any]] = []
+MESHES: list[frozenset[int]] = []
+"""Each golden's resources, as numbers into the pool of all."""
+for text in TEXTS:
+    added = [from_document(document) for document in yaml.safe_load_all(text.split("\n---\n", 1)[1])]
+    MESHES.append(frozenset(range(len(POOL), len(POOL) + len(added))))
+    POOL += added
 RESOURCES = st.sets(st.integers(0, len(POOL) - 1), max_size=25)
 
 
-def chosen(numbers: set[int]) -> Resources:
+def chosen(numbers: AbstractSet[int]) -> Resources:
     found: dict[str, dict[str, Resource[Any]]] = {}
     for number in sorted(numbers):
         resource = POOL[number]
@@ -49,17 +52,34 @@ def keys(push: PushContext, who: Proxy) -> set[GroupKey]:
     return wildcard | explicit
 
 
-@settings(max_examples=50, deadline=None)
-@given(RESOURCES, RESOURCES, st.sampled_from(PROXIES))
-def test_equal_fingerprints_mean_equal_bytes_and_history_does_not_matter(before: set[int], after: set[int], who: Proxy) -> None:
-    old = PushContext.build(chosen(before))
-    grown = PushContext.build(chosen(after), old)
-    fresh = PushContext.build(chosen(after))
-    for key in keys(old, who) | keys(grown, who):
-        if fingerprint(old, key) == fingerprint(grown, key):
-            assert generate(old, key) == generate(grown, key), key
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(MESHES), st.sets(st.integers(0, len(POOL) - 1), min_size=1, max_size=2), st.sampled_from(PROXIES))
+def test_equal_fingerprints_mean_equal_bytes_and_history_does_not_matter(mesh: frozenset[int], changed: set[int], who: Proxy) -> None:
+    old = PushContext.build(chosen(mesh))
+    keys(old, who)  # fill what the next snapshot takes over
+    grown = PushContext.build(chosen(mesh ^ changed), old)
+    fresh = PushContext.build(chosen(mesh ^ changed))
+    compare(old, grown, who)
+    for key in keys(grown, who):
         assert generate(grown, key) == generate(fresh, key), key
         assert fingerprint(grown, key) == fingerprint(fresh, key), key
+
+
+def compare(old: PushContext, new: PushContext, who: Proxy) -> None:
+    for key in keys(old, who) | keys(new, who):
+        if fingerprint(old, key) == fingerprint(new, key):
+            assert generate(old, key) == generate(new, key), key
+
+
+@pytest.mark.parametrize("number", range(len(MESHES)))
+def test_no_resource_can_leave_unnoticed(number: int) -> None:
+    """Every resource of every golden is taken away alone: what then differs must have another fingerprint."""
+    mesh = MESHES[number]
+    whole = PushContext.build(chosen(mesh))
+    for missing in mesh:
+        less = PushContext.build(chosen(mesh - {missing}), whole)
+        for name, document in Case.read(TEXTS[number]).proxies.items():
+            compare(whole, less, proxy_of(name, document))
 
 
 @settings(max_examples=50, deadline=None)

@@ -24,6 +24,7 @@ from pilot.networking.mixerclient import (
     per_route,
     tcp_access_logs,
 )
+from pilot.networking.mixerclient.check import Direction
 
 RATINGS = MeshService(host="ratings.default.svc.cluster.local", name="ratings", namespace="default")
 STARS = MeshService(host="stars.default.svc.cluster.local", name="stars", namespace="default")
@@ -105,10 +106,10 @@ def test_the_forwarded_service_overwrites_and_names_no_proxy() -> None:
 
 
 @pytest.mark.parametrize("direction", ["inbound", "outbound"])
-def test_the_access_log_names_its_direction(direction: str) -> None:
+def test_the_access_log_names_its_direction(direction: Direction) -> None:
     http, tcp = als_pb2.HttpGrpcAccessLogConfig(), als_pb2.TcpGrpcAccessLogConfig()
-    assert http_access_logs(direction, ("x-user",))[0].typed_config.Unpack(http)  # type: ignore[arg-type]
-    assert tcp_access_logs(direction)[0].typed_config.Unpack(tcp)  # type: ignore[arg-type]
+    assert http_access_logs(direction, ("x-user",))[0].typed_config.Unpack(http)
+    assert tcp_access_logs(direction)[0].typed_config.Unpack(tcp)
     assert http.common_config.log_name == tcp.common_config.log_name == LOG_NAME_PREFIX + direction
     assert {"x-user", "content-type"} <= set(http.additional_request_headers_to_log)
     assert http.common_config.grpc_service.envoy_grpc.cluster_name == "mixer-report"
