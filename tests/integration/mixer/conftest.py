@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import pytest
 
+import common.config.kinds  # noqa: F401 - registers WorkloadEntry
+from common.config.resource import Resource, from_document
 from pilot.networking.mixerclient import QuotaRule, RouteCheck, StringMatch
 from tests.integration.mixer.data_plane import MIXER, SECOND, SERVICE, Identities, Mesh, Ports, application, bootstrap, envoy, free_port
 from tests.integration.mixer.scripted_mixer import ScriptedMixer
@@ -49,6 +52,20 @@ def _routes() -> dict[str, RouteCheck | None]:
     return routes
 
 
+def _workloads() -> Iterator[Resource[Any]]:
+    """All of them share loopback, as in the mode without network namespaces."""
+    for name in ("ratings-v1", "reviews-v1", "reviews-v2"):
+        account, _, version = name.partition("-")
+        yield from_document(
+            {
+                "apiVersion": "networking.istio.io/v1alpha3",
+                "kind": "WorkloadEntry",
+                "metadata": {"name": name, "namespace": "default"},
+                "spec": {"address": "127.9.9.9", "serviceAccount": account, "labels": {"app": account, "version": version}},
+            }
+        )
+
+
 @pytest.fixture(scope="session")
 def identities() -> Identities:
     return Identities()
@@ -56,7 +73,7 @@ def identities() -> Identities:
 
 @pytest.fixture(scope="session")
 async def plane(tmp_path_factory: pytest.TempPathFactory, identities: Identities) -> AsyncIterator[Plane]:
-    async with application() as port, ScriptedMixer(identities.of(MIXER)).serving() as mixer:
+    async with application() as port, ScriptedMixer(identities.of(MIXER), _workloads()).serving() as mixer:
         own = {name: free_port() for name in ("admin", "plain", "mesh", "outbound", "tcp")}
         ports = Ports(**own, application=port, check=mixer.check_port, report=mixer.report_port)
         async with envoy(tmp_path_factory.mktemp("envoy"), bootstrap(ports, identities, _routes()), ports) as mesh:

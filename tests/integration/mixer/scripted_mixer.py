@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc.aio
 
 from common.checkprotocol.message import Answer, Question
+from common.config.resource import Resource
 from common.identity.material import WorkloadIdentity
 from common.identity.spiffe import SpiffeId
 from common.identity.tls import grpc_server_credentials, ssl_context
@@ -20,24 +21,13 @@ from mixer.api.attributes_of_peers import PeerAttributes
 from mixer.api.fast_check import FastCheck
 from mixer.api.http1 import serve_fast_check
 from mixer.attributes.bag import Referenced
+from mixer.attributes.workloads import WorkloadIndex
 from mixer.dispatch.result import CheckResult, QuotaRequest
+from mixer.dispatch.runtime import Runtime
 from tests.integration.mixer.data_plane import free_port
 
 Bag = Mapping[str, Any]
 Decide = Callable[[Bag, Mapping[str, QuotaRequest]], CheckResult]
-
-
-class NoWorkloads:
-    """An index that knows nobody."""
-
-    def at(self, address: bytes) -> None:
-        return None
-
-    def of_uid(self, uid: str) -> None:
-        return None
-
-    def of_account(self, namespace: str, service_account: str) -> None:
-        return None
 
 
 def by(*names: str, **result: Any) -> CheckResult:
@@ -49,11 +39,11 @@ def by(*names: str, **result: Any) -> CheckResult:
 class ScriptedMixer:
     """Remembers what it was asked and told."""
 
-    def __init__(self, identity: WorkloadIdentity) -> None:
+    def __init__(self, identity: WorkloadIdentity, workloads: Iterable[Resource[Any]] = ()) -> None:
         self.check_port = free_port()
         self.report_port = 0
         self._identity = identity
-        self._peers = PeerAttributes(NoWorkloads())
+        self._peers = PeerAttributes(WorkloadIndex(workloads))
         self._listening: AsyncExitStack | None = None
         self.reset(epoch="")
 
@@ -65,6 +55,8 @@ class ScriptedMixer:
         self.reporters: list[SpiffeId] = []
         self.reported: list[Bag] = []
         self.decide: Decide = lambda bag, quotas: by("user")
+        self.runtime: Runtime | None = None
+        """Mixer's own runtime instead of `decide`."""
         self.raw: bytes | None = None
         self.delay = 0.0
 
@@ -73,10 +65,14 @@ class ScriptedMixer:
         self.asked.append(bag)
         self.quotas.append(quotas or {})
         await asyncio.sleep(self.delay)
+        if self.runtime is not None:
+            return await self.runtime.check(bag, quotas=quotas, track=track)
         return self.decide(bag, quotas or {})
 
     async def report(self, bags: Sequence[Bag]) -> None:
         self.reported += bags
+        if self.runtime is not None:
+            await self.runtime.report(bags)
 
     async def start(self) -> None:
         listener = socket.socket()
