@@ -34,7 +34,7 @@ __all__ = ["LocalMesh", "MeshRunning", "StartFailed"]
 
 log = structlog.get_logger("local")
 
-GRACE = 3.0  # seconds that each process gets when the whole mesh ends: nobody is left to drain for
+GRACE = 2.0  # seconds that each process gets when the whole mesh ends: nobody is left to drain for
 TOGETHER = 3  # workloads that start at the same time; more only wait for each other on a small machine
 SERVICES, SERVICE_ENTRIES = ("v1", "Service"), ("networking.istio.io/v1alpha3", "ServiceEntry")
 
@@ -272,7 +272,7 @@ class LocalMesh:
             self._exposed[instance.name, expose.port] = to
 
     async def _stop_workloads(self) -> None:
-        await asyncio.gather(*(workload.stop(GRACE) for workload in self.workloads.values()))
+        await asyncio.gather(*(workload.end(GRACE) for workload in self.workloads.values()))
 
     @contextlib.asynccontextmanager
     async def _hosts_kept(self) -> AsyncIterator[None]:

@@ -92,7 +92,7 @@ class Process:
         try:
             await asyncio.wait_for(self._process.wait(), grace)
         except TimeoutError:
-            log.warning("did not stop in time", process=self.name, grace_seconds=grace)
+            log.info("did not stop in time", process=self.name, grace_seconds=grace)
         await self.kill()
 
     async def kill(self) -> None:
