@@ -61,9 +61,17 @@ class RefusedError(CliError):
 class Connection:
     """HTTPS to one part. Answers are plain values; failures are CliError with a sentence that names the server."""
 
-    def __init__(self, target: Target, client: httpx.Client) -> None:
+    def __init__(
+        self,
+        target: Target,
+        client: httpx.Client,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.target = target
         self._client = client
+        self._clock, self._sleep = clock, sleep
 
     def __enter__(self) -> Connection:
         return self
@@ -89,7 +97,7 @@ class Connection:
         """Like `request`, but every status code is an answer."""
         import httpx
 
-        deadline = time.monotonic() + _RETRY_SECONDS
+        deadline = self._clock() + _RETRY_SECONDS
         waited = False
         while True:
             try:
@@ -97,19 +105,19 @@ class Connection:
                     method, path, json=body, params=params, headers={"Accept": accept}, extensions=self._extensions()
                 )
             except httpx.ConnectError as error:
-                if not waited or time.monotonic() > deadline:
+                if not waited or self._clock() > deadline:
                     raise CliError(_unreachable(self.target, error)) from error
-                time.sleep(0.5)
+                self._sleep(0.5)
                 continue
             except httpx.HTTPError as error:
                 raise CliError(f"{self.target.server} did not answer: {error or type(error).__name__}") from error
             after = answer.headers.get("Retry-After", "")
-            if answer.status_code != 503 or not after.isdigit() or time.monotonic() > deadline:
+            if answer.status_code != 503 or not after.isdigit() or self._clock() > deadline:
                 return answer.status_code, _decoded(answer)
             if not waited:
                 click.echo("Galley is being replaced; trying again …", err=True)
             waited = True
-            time.sleep(min(int(after), 5) or 0.5)
+            self._sleep(min(int(after), 5) or 0.5)
 
     def _extensions(self) -> dict[str, Any]:
         return {"sni_hostname": self.target.server_name} if self.target.server_name else {}
@@ -137,10 +145,16 @@ def connect(kubeconfig: str | None, *, server: str | None = None, server_name: s
     target = read_target(find_kubeconfig(kubeconfig))
     if server is not None:
         target = msgspec.structs.replace(target, server=server, server_name=server_name)
-    context = ssl.create_default_context(cadata=target.roots_pem) if target.roots_pem else ssl.create_default_context()
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
-    client = httpx.Client(base_url=target.server, verify=context, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False)
+    client = httpx.Client(base_url=target.server, verify=_trust(target), headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False)
     return Connection(target, client)
+
+
+def _trust(target: Target) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cadata=target.roots_pem or None)
+    except ssl.SSLError as error:
+        raise CliError(f"{target.file} is not a usable kubeconfig: its certificate authority is no certificate") from error
 
 
 def find_kubeconfig(given: str | None) -> Path:
