@@ -55,10 +55,10 @@ class Evaluation:
 
     def _read(self, node: Read) -> Any:
         value = self._bag.get(node.name)
-        if value is None or node.type is not ValueType.STRING_MAP:
-            self.referenced[node.name, None] = value is not None
         if value is not None and not fits(value, node.type):
             raise wrong_type(node.type, value)
+        if value is None or node.type is not ValueType.STRING_MAP:
+            self.referenced[node.name, None] = value is not None
         return value
 
     def _entry(self, source: Checked, entries: Mapping[str, str], key: str) -> Any:

@@ -176,3 +176,11 @@ class TestAnswer:
         assert (asked.amount, asked.best_effort) == (4, True)
         await fast.answer(question(quotas={"requests": AskedQuota(4, True)}, dedup_id="9"), REVIEWS)
         assert checker.quotas["requests"].dedup_id != asked.dedup_id  # two proxies may count alike
+
+    async def test_regular_expressions_are_compared_whole_and_ask_nothing_else(self) -> None:
+        fast, checker = self.fast(CheckError(["not asked"]))
+        pairs = (("a+", "aaa"), ("a+", "baaa"), ("a+", "aaab"), ("(", "("), ("a" * 1025, "a" * 1025))
+        answer = await fast.answer(question(comparisons=pairs), RATINGS)
+        assert [verdict for _, _, verdict in answer.comparisons] == [True, False, False, False, False]
+        assert [pair[:2] for pair in answer.comparisons] == list(pairs)
+        assert checker.quotas is None
