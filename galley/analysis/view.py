@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +21,9 @@ from common.mesh.names import SERVICE_DOMAIN
 from galley.validation import hosts
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+_MOST_HOSTS_TO_COMPARE: Final = 500
+"""Comparing spellings is slow; in a mesh of thousands the suggestion is left out."""
 
 
 class ServicePort(NamedTuple):
@@ -76,6 +79,8 @@ class View:
 
     def near_host(self, host: str, namespace: str) -> str:
         """`; did you mean 'ratings'?` when a known host looks like this one, else nothing."""
+        if len(self.hosts) > _MOST_HOSTS_TO_COMPARE:
+            return ""
         suffix = f".{namespace}.{SERVICE_DOMAIN}"
         names = {known.host.removesuffix(suffix) for known in self.hosts}
         near = difflib.get_close_matches(host, sorted(names), 1, cutoff=0.75)

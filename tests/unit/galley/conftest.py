@@ -11,8 +11,21 @@ import pytest
 from tests.running_galley import RunningGalley, running_galley
 
 
+@pytest.fixture(scope="session")
+async def shared_galley(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningGalley]:
+    async with running_galley(tmp_path_factory.mktemp("galley")) as running:
+        yield running
+
+
 @pytest.fixture
-async def galley(tmp_path: Path) -> AsyncIterator[RunningGalley]:
-    """A Galley with an empty store."""
+async def galley(shared_galley: RunningGalley) -> AsyncIterator[RunningGalley]:
+    """A Galley without objects; its revisions go on from test to test."""
+    yield shared_galley
+    await shared_galley.wipe()
+
+
+@pytest.fixture
+async def fresh_galley(tmp_path: Path) -> AsyncIterator[RunningGalley]:
+    """A Galley that knows nothing at all."""
     async with running_galley(tmp_path / "state") as running:
         yield running

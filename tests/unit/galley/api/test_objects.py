@@ -37,7 +37,8 @@ async def test_the_life_of_an_object(galley: RunningGalley) -> None:
         got["spec"]["hosts"] = ["reviews", "also"]
         replaced = await client.put(REVIEWS, json=got)
         assert (replaced.status_code, replaced.json()["metadata"]["generation"]) == (200, 2)
-        assert is_status(await client.put(REVIEWS, json=got), 409, "Conflict", "VirtualService default/reviews", "is at version 2, not 1")
+        versions = f"is at version {replaced.json()['metadata']['resourceVersion']}, not {got['metadata']['resourceVersion']}"
+        assert is_status(await client.put(REVIEWS, json=got), 409, "Conflict", "VirtualService default/reviews", versions)
 
         patched = await client.patch(REVIEWS, json={"metadata": {"labels": {"a": "b"}}, "spec": {"hosts": ["only"]}}, headers=MERGE)
         assert patched.status_code == 200
@@ -51,13 +52,13 @@ async def test_the_life_of_an_object(galley: RunningGalley) -> None:
 
 
 async def test_lists_of_a_namespace_and_of_all(galley: RunningGalley) -> None:
-    await galley.apply(virtual_service("a"), virtual_service("b", namespace="other"), service())
+    revision = (await galley.apply(virtual_service("a"), virtual_service("b", namespace="other"), service()))["revision"]
     async with galley.rest() as client:
         everywhere, here = (await client.get(f"{ISTIO}/virtualservices")).json(), (await client.get(IN_DEFAULT)).json()
     assert everywhere["kind"] == "VirtualServiceList"
     assert [item["metadata"]["name"] for item in everywhere["items"]] == ["a", "b"]
     assert [item["metadata"]["name"] for item in here["items"]] == ["a"]
-    assert here["metadata"]["resourceVersion"] == "3", "the version of the whole store: a watch may begin there"
+    assert here["metadata"]["resourceVersion"] == str(revision), "the version of the whole store: a watch may begin there"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ async def test_authentication_comes_before_reading_the_body(galley: RunningGalle
 
 
 STDIO = {"compiledAdapter": "stdio", "params": {"outputAsJson": True}}
-WRITES_FILES = {"compiledAdapter": "stdio", "params": {"logStream": "FILE", "outputPath": "/tmp/x"}}  # noqa: S108
+WRITES_FILES = {"compiledAdapter": "stdio", "params": {"logStream": "FILE", "outputPath": "/tmp/x"}}
 FETCHES = {"compiledAdapter": "listchecker", "params": {"providerUrl": "http://169.254.169.254/", "blacklist": False}}
 DENIES = {"compiledAdapter": "denier", "params": {"status": {"code": 7, "message": "no"}}}
 
@@ -279,6 +280,7 @@ async def test_a_bounded_viewer_sees_its_namespaces_only(galley: RunningGalley) 
         assert [item["metadata"]["name"] for item in everywhere] == ["mine"]
         assert is_status(await client.get(f"{ISTIO}/namespaces/other/virtualservices"), 403, "Forbidden", "namespace other")
         assert is_status(await client.get(f"{ISTIO}/namespaces/other/virtualservices/theirs"), 403, "Forbidden")
-        revisions = (await client.get("/apis/fourmast.io/v1/revisions")).json()["items"]
-        assert [item["resource"] for item in revisions] == ["VirtualService default/mine"]
+        revisions = (await client.get("/apis/fourmast.io/v1/revisions?limit=1000")).json()["items"]
+        assert revisions[0]["resource"] == "VirtualService default/mine"
+        assert all(" other/" not in item["resource"] for item in revisions)
         assert is_status(await client.get("/apis/fourmast.io/v1/sources"), 403, "Forbidden", "admin")

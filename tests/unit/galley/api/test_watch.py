@@ -75,7 +75,7 @@ async def test_a_watch_is_narrowed_like_a_list(galley: RunningGalley) -> None:
 
 async def test_a_version_that_is_not_known_is_gone(galley: RunningGalley) -> None:
     async with galley.rest() as client:
-        answer = await client.get(ALL, params={"watch": "1", "resourceVersion": "999"})
+        answer = await client.get(ALL, params={"watch": "1", "resourceVersion": "999999"})
         assert (answer.status_code, answer.json()["reason"]) == (410, "Expired")
         answer = await client.get(ALL, params={"watch": "1", "resourceVersion": "x"})
         assert answer.status_code == 400

@@ -61,7 +61,7 @@ async def test_a_write_is_visible_when_it_returns_and_subscribers_hear_it_then(t
 async def test_a_failing_subscriber_harms_nobody(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         heard: list[int] = []
-        store.subscribe(lambda events: 1 / 0)  # type: ignore[arg-type, return-value]
+        store.subscribe(lambda events: 1 / 0)  # type: ignore[arg-type]
         store.subscribe(lambda events: heard.append(len(events)))
         await store.write([Put(resource=virtual_service())], actor="x")
         assert heard == [1]

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from galley.analysis import analyze
 from galley.validation import validate_documents, validate_files, validate_value
 
 SERVICE = b"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n"
@@ -70,3 +74,57 @@ def test_status_and_server_side_metadata_are_accepted() -> None:
 def test_nothing_is_nothing() -> None:
     assert validate_documents(b"", "f") == []
     assert validate_documents(b"---\n# only a comment\n---\n", "f") == []
+
+
+WORDS = "apiVersion kind metadata spec v1 Service networking.istio.io/v1alpha3 VirtualService http hosts route name ports match uri a 5 5s * ~ true"
+SIGNS = [
+    ": ",
+    ": ",
+    "\n",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "- ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "&a ",
+    "*a",
+    "<<: ",
+    "---\n",
+    "'",
+    '"',
+    "#",
+    "!!str ",
+    "|",
+    "\t",
+]
+FRAGMENTS = st.sampled_from([*WORDS.split(), *SIGNS])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(FRAGMENTS, max_size=40).map("".join).map(str.encode) | st.binary(max_size=60))
+def test_no_input_breaks_the_reader_the_rules_or_the_analysis(text: bytes) -> None:
+    results = validate_documents(text, "f")
+    assert all(result.problems or result.is_valid for result in results)
+    analyze(result.resource for result in results if result.resource is not None)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["apiVersion", "kind", "metadata", "name", "spec", "http", "items"]) | st.text(max_size=3), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(VALUES, st.sampled_from(["Service", "VirtualService", "List", "rule"]))
+def test_no_request_body_breaks_the_check(value: object, kind: str) -> None:
+    body = {"apiVersion": "v1", "metadata": {"name": "x"}, "spec": {}, **value, "kind": kind} if isinstance(value, dict) else value
+    resource, problems = validate_value(body)
+    assert resource is not None or problems
