@@ -13,6 +13,7 @@ Octets that are no UTF-8 are replaced in Python; the filter compares and keys th
 | `D` id | deduplicates quota on a repeat | `R` name, key | one reference of the shape |
 | `S` `I` `B` `P` name, value | string, integer, `0`/`1`, address | `O` phase, operation, name, value | header operation |
 | `M` name, key, value | one entry of a string map | `X` status, body | direct response |
+| `G` pattern, value | regular expression to compare | `G` pattern, value, `0`/`1` | whether all of the value matches |
 | `Q` name, amount, best effort | quota | `Q` name, granted, milliseconds | quota result |
 | | | `q` name, reference, key | one reference of a quota result |
 | | | `W` version, names | header selection from now on; `*` is all |
@@ -35,8 +36,8 @@ MAX_RECORDS: Final = 4096
 ALL_HEADERS: Final = "*"
 
 _ATTRIBUTE_TAGS: Final = frozenset(Tag)
-_QUESTION_ARITY: Final = {"E": 1, "H": 1, "D": 1, "S": 2, "I": 2, "B": 2, "P": 2, "M": 3, "Q": 3}
-_ANSWER_ARITY: Final = {"C": 4, "F": 4, "V": 2, "R": 2, "O": 4, "X": 2, "Q": 3, "q": 3, "W": 2, "A": 1}
+_QUESTION_ARITY: Final = {"E": 1, "H": 1, "D": 1, "G": 2, "S": 2, "I": 2, "B": 2, "P": 2, "M": 3, "Q": 3}
+_ANSWER_ARITY: Final = {"C": 4, "F": 4, "G": 3, "V": 2, "R": 2, "O": 4, "X": 2, "Q": 3, "q": 3, "W": 2, "A": 1}
 
 
 class MessageError(ValueError):
@@ -60,6 +61,8 @@ class Question:
     """The header selection that the sender knew; empty when it sent all."""
     dedup_id: str = ""
     quotas: dict[str, AskedQuota] = field(default_factory=dict)
+    comparisons: tuple[tuple[str, str], ...] = ()
+    """Regular expressions of QuotaSpecs with the values to compare. A question that has some asks nothing else."""
 
     @classmethod
     def parse(cls, body: bytes) -> Question:
@@ -86,6 +89,8 @@ class Question:
                     question.epoch = values[0]
                 case "H":
                     question.headers_version = values[0]
+                case "G":
+                    question.comparisons += ((values[0], values[1]),)
                 case _:
                     question.dedup_id = values[0]
         return question
@@ -104,6 +109,7 @@ class Question:
                 rows.append(record("P", name, str(ipaddress.ip_address(value))))
             else:
                 rows.append(record("S", name, value))
+        rows += [record("G", *comparison) for comparison in self.comparisons]
         rows += [record("Q", name, str(asked.amount), "1" if asked.best_effort else "0") for name, asked in self.quotas.items()]
         return b"".join(rows)
 
@@ -149,6 +155,8 @@ class Answer:
     selection: tuple[str, tuple[str, ...]] | None = None
     """Version and names of the request headers that Mixer's policy reads."""
     again: str = ""
+    comparisons: tuple[tuple[str, str, bool], ...] = ()
+    """Each asked regular expression and value, with the verdict."""
 
     def encode(self) -> bytes:
         """The body."""
@@ -161,6 +169,7 @@ class Answer:
         if self.shape is not None and self.valid_duration > 0 and self.valid_use_count > 0:
             rows.append(record("V", str(round(self.valid_duration * 1000)), str(self.valid_use_count)))
             rows += [record("R", *reference) for reference in self.shape]
+        rows += [record("G", pattern, value, "1" if verdict else "0") for pattern, value, verdict in self.comparisons]
         rows += [record("O", *operation) for operation in self.headers]
         if self.direct_response is not None:
             rows.append(record("X", str(self.direct_response[0]), self.direct_response[1]))
@@ -190,6 +199,8 @@ class Answer:
                     answer.valid_duration, answer.valid_use_count = _integer(values[0]) / 1000, _integer(values[1])
                 case "R":
                     shape.append(Reference(*values))
+                case "G":
+                    answer.comparisons += ((values[0], values[1], values[2] == "1"),)
                 case "O":
                     answer.headers += (AnsweredHeader(*values),)
                 case "X":

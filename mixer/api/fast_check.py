@@ -11,6 +11,8 @@ import structlog
 
 from common.checkprotocol.attributes import Direction, Reference, shape_of
 from common.checkprotocol.message import ALL_HEADERS, Answer, AnsweredHeader, AnsweredQuota, Question, Status
+from common.expression import ExpressionError
+from common.expression.functions import compile_pattern
 from common.identity.spiffe import SpiffeId
 from mixer.api.attributes_of_peers import PeerAttributes
 from mixer.api.attributes_of_questions import bag_of
@@ -43,6 +45,8 @@ class FastCheck:
 
     async def answer(self, question: Question, reporter: SpiffeId) -> Answer:
         """Never raises for a failing adapter: that is an answer too (`failure`), and the route's fail policy decides."""
+        if question.comparisons:
+            return Answer(comparisons=tuple((pattern, value, _matches(pattern, value)) for pattern, value in question.comparisons))
         selection = self._selection()
         if question.headers_version not in ("", selection[0]):
             return Answer(again="other request headers are needed", selection=selection)
@@ -71,6 +75,14 @@ class FastCheck:
         names = self._headers()
         chosen = (ALL_HEADERS,) if names is None else tuple(sorted(name.lower() for name in names))
         return hashlib.blake2s(",".join(chosen).encode(), digest_size=6).hexdigest(), chosen
+
+
+def _matches(pattern: str, value: str) -> bool:
+    """A pattern that cannot be compiled matches nothing; Galley refuses it before it comes here."""
+    try:
+        return compile_pattern(pattern).fullmatch(value) is not None
+    except ExpressionError:
+        return False
 
 
 def _translate(result: CheckResult, direction: Direction) -> Answer:

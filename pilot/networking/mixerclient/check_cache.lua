@@ -240,24 +240,37 @@ end
 ---------------------------------------------------------------------------------------------------------------------------------------
 -- Quotas. A bucket holds tokens that Mixer granted to this worker for one combination of attribute values.
 
-local function holds(view, clause)
+-- Lua has no regular expressions, so Mixer compares. Its verdict depends on nothing else and is kept without an end.
+local verdicts = Memory.new(GENERATION)
+
+local function verdict_key(pattern, value)
+  return #pattern .. ":" .. pattern .. value
+end
+
+local function holds(view, clause, unknown) -- adds the pattern and value of a comparison that Mixer must make to `unknown`
   local value = value_of(view, clause.attribute, clause.key)
   if not value then
     return false
   elseif clause.kind == "prefix" then
     return string.sub(value, 1, #clause.value) == clause.value
+  elseif clause.kind == "exact" then
+    return value == clause.value
   end
-  return value == clause.value
+  local verdict = verdicts:get(verdict_key(clause.value, value))
+  if verdict == nil then
+    unknown[#unknown + 1] = { clause.value, value }
+  end
+  return verdict
 end
 
-local function applies(view, rule)
+local function applies(view, rule, unknown)
   if #rule.matches == 0 then
     return true
   end
   for _, clauses in ipairs(rule.matches) do
     local all = true
     for _, clause in ipairs(clauses) do
-      all = all and holds(view, clause)
+      all = all and holds(view, clause, unknown)
     end
     if all then
       return true
@@ -266,10 +279,10 @@ local function applies(view, rule)
   return false
 end
 
-local function needed_quotas(view) -- name -> amount, in the order of the rules; nil when there are none
+local function needed_quotas(view, unknown) -- { name, amount } in the order of the rules; nil when there are none
   local needed
   for _, rule in ipairs(view.context.quotas) do
-    if applies(view, rule) then
+    if applies(view, rule, unknown) then
       needed = needed or {}
       local known
       for _, quota in ipairs(needed) do
@@ -373,7 +386,7 @@ end
 ---------------------------------------------------------------------------------------------------------------------------------------
 -- The exchange. See common.checkprotocol.message for the records.
 
-local ARITY = { A = 1, C = 4, F = 4, O = 4, Q = 3, R = 2, V = 2, W = 2, X = 2, q = 3 }
+local ARITY = { A = 1, C = 4, F = 4, G = 3, O = 4, Q = 3, R = 2, V = 2, W = 2, X = 2, q = 3 }
 
 local function netstring(body, position)
   local colon = string.find(body, ":", position, true)
@@ -388,6 +401,7 @@ local READERS = {
   A = function(answer) answer.again = true end,
   C = function(answer, code, name, status, message) answer.denial = { code = tonumber(code), name = name, status = status, message = message } end,
   F = function(answer, code, name, status, message) answer.failure = { code = tonumber(code), name = name, status = status, message = message } end,
+  G = function(_, pattern, value, verdict) verdicts:put(verdict_key(pattern, value), verdict == "1") end,
   O = function(answer, phase, operation, name, value)
     local list = phase == "request" and answer.request_headers or answer.response_headers
     list[#list + 1] = { operation = operation, name = name, value = value }
@@ -473,13 +487,12 @@ local function unavailable(text)
   return { failure = { code = 14, name = "UNAVAILABLE", status = "503", message = text } }
 end
 
--- Asks Mixer and waits. A broken connection is tried once more, because Mixer may have closed an idle one as the question left;
--- `dedup` keeps quota from being charged twice.
-local function ask(handle, context, service, uid, store, needed)
-  local dedup = needed and dedup_id(handle)
+-- Sends what `body_of` makes and waits. A broken connection is tried once more, because Mixer may have closed an idle one as the question
+-- left; its deduplication id keeps quota from being charged twice.
+local function ask(handle, context, store, body_of)
   local problem
   for _ = 1, 3 do
-    local body = question(view_of(handle, context, service, uid), store, needed, dedup)
+    local body = body_of()
     local call = { [":method"] = "POST", [":path"] = PATH, [":authority"] = "mixer" }
     local headers, text = handle:httpCall(CLUSTER, call, body, { timeout_ms = context.timeout, send_xff = false })
     local status = headers[":status"]
@@ -500,6 +513,23 @@ local function ask(handle, context, service, uid, store, needed)
     end
   end
   return unavailable(problem)
+end
+
+local function ask_check(handle, context, service, uid, store, needed)
+  local dedup = needed and dedup_id(handle)
+  return ask(handle, context, store, function()
+    return question(view_of(handle, context, service, uid), store, needed, dedup)
+  end)
+end
+
+local function ask_verdicts(handle, context, store, unknown)
+  return ask(handle, context, store, function()
+    local rows = {}
+    for i, pair in ipairs(unknown) do
+      rows[i] = record("G", pair[1], pair[2])
+    end
+    return table.concat(rows)
+  end)
 end
 
 ---------------------------------------------------------------------------------------------------------------------------------------
@@ -602,7 +632,19 @@ local function check(handle, context, service, uid)
   local now = handle:timestamp()
   local store = store_of(context.epoch)
   local view = view_of(handle, context, service, uid)
-  local needed = #context.quotas > 0 and needed_quotas(view) or nil
+  local needed
+  if #context.quotas > 0 then
+    local unknown = {}
+    needed = needed_quotas(view, unknown)
+    if #unknown > 0 then
+      local compared = ask_verdicts(handle, context, store, unknown)
+      if compared.failure then
+        return fail(handle, context, compared.failure)
+      end
+      view = view_of(handle, context, service, uid)
+      needed = needed_quotas(view, {})
+    end
+  end
   local answer = find_answer(store, view, now)
   if answer then
     local taken, name = true, nil
@@ -623,7 +665,7 @@ local function check(handle, context, service, uid)
   if needed then
     plan_refill(store, view, needed, now)
   end
-  answer = ask(handle, context, service, uid, store, needed)
+  answer = ask_check(handle, context, service, uid, store, needed)
   if answer.failure then
     return fail(handle, context, answer.failure)
   end

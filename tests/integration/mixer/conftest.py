@@ -47,7 +47,12 @@ def _routes() -> dict[str, RouteCheck | None]:
         routes[f"closed{number}"] = RouteCheck(**common)  # type: ignore[arg-type]
         routes[f"open{number}"] = RouteCheck(**common, fail_open=True)  # type: ignore[arg-type]
         routes[f"quota{number}"] = RouteCheck(**common, quotas=(QuotaRule(quota="requests"),))  # type: ignore[arg-type]
-        rules = (QuotaRule(quota="a", charge=2, matches=((jason, admin),)), QuotaRule(quota="b", matches=((admin,), (jason,))))
+        pattern = StringMatch(attribute="request.headers", key="user", kind="regex", value="team-[0-9]+")
+        rules = (
+            QuotaRule(quota="a", charge=2, matches=((jason, admin),)),
+            QuotaRule(quota="b", matches=((admin,), (jason,))),
+            QuotaRule(quota="c", matches=((pattern,),)),
+        )
         routes[f"other-quota{number}"] = RouteCheck(**common, quotas=rules)  # type: ignore[arg-type]
     return routes
 

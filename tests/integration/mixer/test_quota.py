@@ -104,6 +104,22 @@ async def test_rules_say_which_requests_are_charged_and_how_much(mesh: Mesh, mix
     assert charged == [{"a": 2, "b": 1}, {"b": 1}, {"b": 1}]  # the last request needs none, and the policy is known
 
 
+async def test_a_regular_expression_is_compared_by_mixer_once(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
+    mixer.decide = Window(100).decide
+    for user in ("team-1", "team-", "x-team-1", "team-1", "team-", "team-1"):
+        assert (await mesh.get(host.other_quota, headers={"user": user})).status_code == 200
+    assert len(mixer.reporters) - len(mixer.asked) == 3  # one comparison for each value
+    assert [list(quotas) for quotas in mixer.quotas] == [["c"], ["c"], ["c"]]  # the others found the first answer
+
+
+async def test_without_mixer_an_unknown_comparison_follows_the_fail_policy(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
+    await mixer.stop()
+    try:
+        assert (await mesh.get(host.other_quota, headers={"user": "team-77"})).status_code == 503
+    finally:
+        await mixer.start()
+
+
 async def test_a_denied_request_spends_no_quota(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
     mixer.decide = lambda bag, quotas: by("user", status_code=Code.PERMISSION_DENIED, message="h.n:no")
     for _ in range(2):

@@ -39,7 +39,7 @@ statuses = st.none() | st.builds(Status, st.integers(1, 16), texts, st.integers(
 shapes = st.lists(st.builds(Reference, texts, texts), max_size=4).map(tuple)
 
 
-@given(st.builds(Question, attributes, texts, texts, texts, quotas))
+@given(st.builds(Question, attributes, texts, texts, texts, quotas, st.lists(st.tuples(texts, texts), max_size=2).map(tuple)))
 def test_a_question_is_read_as_it_was_written(question: Question) -> None:
     question.attributes.setdefault("request.headers", {})
     assert Question.parse(question.encode()) == question
@@ -60,6 +60,7 @@ def test_a_question_is_read_as_it_was_written(question: Question) -> None:
         ),
         selection=st.none() | st.tuples(texts, st.lists(st.sampled_from(["user", "cookie", "*"]), max_size=3).map(tuple)),
         again=texts,
+        comparisons=st.lists(st.tuples(texts, texts, st.booleans()), max_size=2).map(tuple),
     )
 )
 def test_an_answer_is_read_as_it_was_written(answer: Answer) -> None:
