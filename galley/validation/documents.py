@@ -97,11 +97,12 @@ def _without(value: dict[str, Any], paths: Iterable[Path]) -> dict[str, Any]:
     """A copy without the fields at these paths. List items stay: leaving one out would shift the others."""
     copied = copy.deepcopy(value)
     for path in paths:
-        owner: Any = copied
-        for step in path[:-1]:
-            owner = owner[step]
-        if isinstance(owner, dict):
-            owner.pop(path[-1], None)
+        if _exists(path, copied):  # one around it may have gone already
+            owner: Any = copied
+            for step in path[:-1]:
+                owner = owner[step]
+            if isinstance(owner, dict):
+                del owner[path[-1]]
     return copied
 
 

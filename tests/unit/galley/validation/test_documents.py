@@ -71,6 +71,13 @@ def test_status_and_server_side_metadata_are_accepted() -> None:
     assert validate_documents(text, "f")[0].is_valid
 
 
+def test_a_mistake_inside_a_misspelt_part_is_reported_beside_it() -> None:
+    text = b"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{prt: 1, targetPort: []}], selector: 5, type: x}\n"
+    (result,) = validate_documents(text, "f")
+    expected = {"spec.ports[0]", "spec.ports[0].prt", "spec.ports[0].targetPort", "spec.selector", "spec.type"}
+    assert {found.path for found in result.problems} == expected
+
+
 def test_nothing_is_nothing() -> None:
     assert validate_documents(b"", "f") == []
     assert validate_documents(b"---\n# only a comment\n---\n", "f") == []
