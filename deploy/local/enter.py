@@ -85,6 +85,9 @@ def main(text: str) -> None:
     command = wanted["command"]
     try:
         os.chdir(wanted["folder"])
+    except OSError as error:
+        sys.exit(f"enter: user {os.getuid()} cannot start in {wanted['folder']}: {error.strerror}; let others read it (chmod 755)")
+    try:
         os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
     except OSError as error:
         sys.exit(f"enter: {command[0]}: {error.strerror}")

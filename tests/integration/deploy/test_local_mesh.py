@@ -199,14 +199,16 @@ def test_nothing_is_left_however_and_whenever_it_ends(number: signal.Signals, mo
     state = Path(f"/tmp/fm-end-{os.getpid()}")
     for name in ("mesh.yaml", "config.yaml", "server.py"):
         (tmp_path / name).write_text((MESH.parent / name).read_text().replace("name: try", "name: end"))
+    tmp_path.chmod(0o755)  # applications are other users
     command = [sys.executable, "-m", "deploy.local", "up", str(tmp_path / "mesh.yaml"), "--state-dir", str(state)]
     launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert launcher.stderr is not None
     try:
-        said = ""
+        said = told = ""
         while moment not in said:
             said = launcher.stderr.readline()
-            assert said, "it ended before that"
+            assert said, f"it ended before that: {told}"
+            told += said
         assert len(children_of_mesh(state)) > 1
         launcher.send_signal(number)
         launcher.communicate(timeout=20)
