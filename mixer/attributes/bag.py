@@ -45,12 +45,6 @@ class Tracker:
         """What was read so far, sorted by name and key, so that equal reads give equal cache keys."""
         return tuple(sorted(Referenced(name, key, present) for (name, key), present in self._seen.items()))
 
-    def fork(self) -> Tracker:
-        """A tracker of the same bag that starts from what this one has seen: each quota answers for itself."""
-        copy = Tracker(self._bag)
-        copy._seen = dict(self._seen)
-        return copy
-
 
 class TrackedMap(Mapping[str, str]):
     """A string map whose key reads are recorded under its attribute's name."""
