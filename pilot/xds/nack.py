@@ -40,14 +40,17 @@ class Isolation:
         self._nonce = ""
         self._names: set[str] = set()
 
-    def refused(self, frames: Iterable[Framed], message: str, before: Callable[[str], Framed | None]) -> list[Refusal]:
-        """A response with these resources was refused. Returns what is convicted by that."""
+    def refused(self, frames: Iterable[Framed], message: str, before: Callable[[str], Framed | None], *, sole: bool) -> list[Refusal]:
+        """A response with these resources was refused. Returns what is convicted by that: one resource, if it was the `sole` suspect.
+
+        `before` gives the form of a resource that the proxy has.
+        """
         frames = tuple(frames)
         for frame in frames:
             if frame.name not in self.accepted:
                 self.accepted[frame.name] = before(frame.name)
             self._names.add(frame.name)
-        if len(frames) == 1:
+        if sole and len(frames) == 1:
             refusal = Refusal(frames[0], message)
             self.held[frames[0].name] = refusal
             return [refusal]
@@ -115,11 +118,11 @@ class Isolation:
 
 
 def _split(frames: tuple[Framed, ...], message: str) -> list[tuple[Framed, ...]]:
-    if len(frames) <= ALONE:
-        return [(frame,) for frame in frames]
+    """First those that the message does not name, together: a state-of-the-world client then keeps them all the time."""
     named = [frame for frame in frames if frame.name in message]
     if named and len(named) < len(frames):
-        rest = tuple([frame for frame in frames if frame not in named])
-        return [rest, *((frame,) for frame in named)]
+        return [tuple([frame for frame in frames if frame not in named]), *((frame,) for frame in named)]
+    if len(frames) <= ALONE:
+        return [(frame,) for frame in frames]
     middle = len(frames) // 2
     return [frames[:middle], frames[middle:]]

@@ -12,7 +12,8 @@ The order is make before break:
   come, and withholds the CDS acknowledgement meanwhile. Hence nothing here ever waits for that one.
 * Until its removal a cluster's endpoints are left as they were, so that requests which still use the old route are served.
 * State-of-the-world cannot say *removed*; it sends the union first and the final set afterwards.
-* A type that is due but may not go yet (its gate is closed) holds back the types after it, never those before.
+* A type that is due but may not go yet (its gate is closed) holds back the types after it, never those before. Clusters and endpoints
+  whose refusal is being looked into hold back listeners and routes likewise.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class Stream(Generic[Push, Proxy]):
             self._answer(subscription, request, now)
         if self.is_delta:
             self._follow(subscription, request.subscribe, request.unsubscribe)
-        elif request.names is not None and request.error is None and (answers_newest or not request.nonce):
+        elif request.names is not None and (answers_newest or not request.nonce):  # a refusal carries names like any other answer
             self._follow_all(subscription, request.names, again=not request.nonce)
 
     def _subscribe(self, request: Request) -> None:
@@ -208,21 +209,29 @@ class Stream(Generic[Push, Proxy]):
     def _refused(self, subscription: Subscription, sent: Sent, message: str) -> None:
         subscription.error = message
         self._notices.append(Nacked(subscription.type_url, sent.nonce, message))
-        trouble = subscription.trouble or Isolation()
-        trouble.answered(sent.nonce, accepted=False)
-        suspects = [frame for part in sent.parts for frame in part.frames if self._is_newest(subscription, frame)]
-        if suspects:
-            base = subscription.acked_view
-            for refusal in trouble.refused(suspects, message, lambda name: base.get(name) if base is not None else None):
+        trouble = subscription.trouble if subscription.trouble is not None else Isolation()
+        on_trial = trouble.answered(sent.nonce, accepted=False)
+
+        def before(name: str) -> Framed | None:
+            """What the proxy really has."""
+            if name in trouble.accepted:
+                return trouble.accepted[name]
+            return subscription.acked_view.get(name) if subscription.acked_view is not None else None
+
+        suspects = [frame for part in sent.suspects for frame in part.frames if on_trial or _differs(before(frame.name), frame)]
+        newest = []
+        for frame in suspects:
+            now = subscription.view.get(frame.name) if subscription.view is not None else None
+            if now is not None and now.version == frame.version:
+                newest.append(frame)
+            elif now is None and frame.name in subscription.ghosts:
+                subscription.ghosts[frame.name] = before(frame.name)
+        if newest:
+            for refusal in trouble.refused(newest, message, before, sole=len(suspects) == 1):
                 frame = refusal.frame
                 self._notices.append(Refused(subscription.type_url, frame.name, frame.version, frame.sources, message))
             subscription.trouble = trouble
-
-    @staticmethod
-    def _is_newest(subscription: Subscription, frame: Framed) -> bool:
-        """A refused resource that has been replaced since is judged by the answer to its replacement."""
-        newest = subscription.view.get(frame.name) if subscription.view is not None else None
-        return newest is None or newest.version == frame.version
+            subscription.target = None  # look again: some suspects may be out of date already
 
     # -- responses ------------------------------------------------------------------------------------------------------------------
 
@@ -233,6 +242,8 @@ class Stream(Generic[Push, Proxy]):
             subscription = self.subscriptions.get(type_url)
             if subscription is None:
                 continue
+            if type_url == TYPE_LISTENER and self._under_trial(now):
+                return None
             self._look(subscription)
             if subscription.settled:
                 continue
@@ -245,6 +256,17 @@ class Stream(Generic[Push, Proxy]):
         if sent is None and self.wake_at == NEVER:
             self._note_convergence()
         return sent
+
+    def _under_trial(self, now: float) -> bool:
+        """Whether clusters or endpoints are being tried one by one: what refers to them waits for the result, but not for ever."""
+        for type_url in (TYPE_CLUSTER, TYPE_ENDPOINT):
+            subscription = self.subscriptions.get(type_url)
+            if subscription is None or subscription.trouble is None or not subscription.trouble.is_trying:
+                continue
+            if now < subscription.sent_at + PATIENCE:
+                self.wake_at = subscription.sent_at + PATIENCE
+                return True
+        return False
 
     def _look(self, subscription: Subscription) -> View:
         if subscription.target is None:
@@ -259,11 +281,11 @@ class Stream(Generic[Push, Proxy]):
     def _review(self, subscription: Subscription, trouble: Isolation, target: View) -> None:
         """Suspects that changed may go again. Clusters that went leave the form behind that the proxy really has."""
         freed = trouble.review(target)
-        subscription.resend = subscription.resend | freed
+        gone = {name for name in freed if target.get(name) is None}
+        subscription.resend = subscription.resend | (freed - gone)
         if subscription.type_url == TYPE_CLUSTER:
-            for name in freed:
-                if target.get(name) is None:
-                    subscription.ghosts[name] = trouble.accepted.pop(name, None)
+            for name in gone:
+                subscription.ghosts[name] = trouble.accepted.pop(name, None)
 
     def _due(self, subscription: Subscription, now: float) -> Send | None:
         """An answer, a push or a trial of suspects. Sets `wake_at` when one is due but may not go yet."""
@@ -281,7 +303,7 @@ class Stream(Generic[Push, Proxy]):
         self._turn_to(subscription, target)
         if subscription.type_url == TYPE_CLUSTER:
             for part in parts:
-                self._follow_with_endpoints(part)
+                self._follow_with_endpoints(part.eds_names)
         return self._send(subscription, target, parts, removed, now, unasked=not asked)
 
     def _changes(self, subscription: Subscription, target: View) -> tuple[tuple[Part, ...], tuple[str, ...]]:
@@ -319,9 +341,7 @@ class Stream(Generic[Push, Proxy]):
         trouble, view = subscription.trouble, subscription.view
         frozen: set[str] = set()
         if subscription.type_url == TYPE_ENDPOINT:
-            clusters = self.subscriptions.get(TYPE_CLUSTER)
-            if clusters is not None and clusters.ghosts:
-                frozen = {frame.eds_name or name if frame is not None else name for name, frame in clusters.ghosts.items()}
+            frozen = self._freeze_endpoints(subscription)
         elif subscription.type_url == TYPE_ROUTE and view is not None:
             frozen = {
                 frame.name
@@ -339,6 +359,19 @@ class Stream(Generic[Push, Proxy]):
         ]
         return (Part(tuple(kept)),) if kept else ()
 
+    def _freeze_endpoints(self, subscription: Subscription) -> set[str]:
+        """Names of the endpoints of clusters about to go, with the form to send should Envoy need them once more."""
+        clusters = self.subscriptions.get(TYPE_CLUSTER)
+        if clusters is None or not clusters.ghosts:
+            subscription.ghosts.clear()
+            return set()
+        frozen = {frame.eds_name or name if frame is not None else name for name, frame in clusters.ghosts.items()}
+        for name in frozen - subscription.ghosts.keys():
+            subscription.ghosts[name] = subscription.view.get(name) if subscription.view is not None else None
+        for name in subscription.ghosts.keys() - frozen:
+            del subscription.ghosts[name]
+        return frozen
+
     def _again(
         self, subscription: Subscription, target: View, names: frozenset[str], parts: tuple[Part, ...]
     ) -> tuple[tuple[Part, ...], tuple[str, ...]]:
@@ -346,6 +379,9 @@ class Stream(Generic[Push, Proxy]):
         trouble = subscription.trouble
         if trouble is not None:
             names = frozenset(name for name in names if name in subscription.asked or not trouble.excluded(name))
+        if subscription.type_url == TYPE_ENDPOINT and subscription.ghosts:
+            ghosts = tuple([frame for name in sorted(names) if (frame := subscription.ghosts.get(name)) is not None])
+            parts = (*parts, Part(ghosts)) if ghosts else parts
         parts = self.epoch.again(target, names, parts)
         if subscription.type_url in WILDCARD:
             return parts, tuple(sorted(name for name in subscription.asked if name != "*" and target.get(name) is None))
@@ -366,14 +402,14 @@ class Stream(Generic[Push, Proxy]):
         subscription.asked = subscription.resend = EMPTY
         subscription.owed = False
 
-    def _follow_with_endpoints(self, part: Part) -> None:
+    def _follow_with_endpoints(self, names: frozenset[str]) -> None:
         endpoints = self.subscriptions.get(TYPE_ENDPOINT)
-        if not part.eds_names:
+        if not names:
             return
         if endpoints is None:
-            self._endpoints_due = self._endpoints_due | part.eds_names if self._endpoints_due else part.eds_names
+            self._endpoints_due = self._endpoints_due | names if self._endpoints_due else names
         else:  # the very set of the part, if it can be: streams that share it share the response too
-            endpoints.resend = endpoints.resend | part.eds_names if endpoints.resend else part.eds_names
+            endpoints.resend = endpoints.resend | names if endpoints.resend else names
 
     def _trial(self, subscription: Subscription, target: View, now: float) -> Send | None:
         """The next batch of suspects, once the answer to the one before is in."""
@@ -387,7 +423,7 @@ class Stream(Generic[Push, Proxy]):
             return None
         parts = (Part(batch),)
         if subscription.type_url == TYPE_CLUSTER:
-            self._follow_with_endpoints(parts[0])
+            self._follow_with_endpoints(parts[0].eds_names)
         send = self._send(subscription, target, parts, (), now, unasked=True, trial=frozenset(frame.name for frame in batch))
         trouble.sent(send.nonce)
         return send
@@ -423,15 +459,17 @@ class Stream(Generic[Push, Proxy]):
     ) -> Send:
         type_url, unlike = subscription.type_url, subscription.nonce_sent
         response: Response
+        suspects = parts
         if self.is_delta:
             response = self.epoch.delta(type_url, parts, removed, unlike=unlike)
             resources = sum(len(part.frames) for part in parts)
         else:
             whole = self._whole(subscription, target, trial) if type_url in WILDCARD else parts
+            suspects = parts if trial else whole
             response = self.epoch.sotw(type_url, whole, unlike=unlike)
             resources = sum(len(part.frames) for part in whole)
         subscription.nonce_sent, subscription.sent_at = response.nonce, now
-        subscription.waiting[response.nonce] = Sent(response.nonce, parts, target, self.epoch.number, now)
+        subscription.waiting[response.nonce] = Sent(response.nonce, parts, suspects, target, self.epoch.number, now)
         if unasked:
             subscription.gate.passed(now)
         return Send(type_url, response.nonce, response.payload, unasked, resources)
@@ -444,16 +482,26 @@ class Stream(Generic[Push, Proxy]):
             parts = tuple([group.content for group in target.groups if group.resources])
             return (*parts, Part(ghosts)) if ghosts else parts
         frames = []
+        unsure = set()
         for frame in target:
-            shown = trouble.accepted.get(frame.name) if trouble.excluded(frame.name) and frame.name not in trial else frame
+            shown: Framed | None = frame
+            if trouble.excluded(frame.name):
+                shown = frame if frame.name in trial else trouble.accepted.get(frame.name)
+                if shown is not None and shown.eds_name:
+                    unsure.add(shown.eds_name)
             if shown is not None:
                 frames.append(shown)
+        self._follow_with_endpoints(frozenset(unsure))  # a refused response may have changed it: this may change it back
         return (Part((*frames, *ghosts)),)
 
     def _note_convergence(self) -> None:
         if self._converged < self.epoch.number and self.subscriptions and all(sub.settled for sub in self.subscriptions.values()):
             self._converged = self.epoch.number
             self._notices.append(Converged(self.epoch.number))
+
+
+def _differs(old: Framed | None, new: Framed) -> bool:
+    return old is None or old.version != new.version
 
 
 def _since(known: Mapping[str, str], target: View) -> tuple[Part, ...]:

@@ -33,7 +33,9 @@ class Sent(NamedTuple):
 
     nonce: str
     parts: tuple[Part, ...]
-    """What was new in it: these are the suspects if it is refused."""
+    """What was new in it."""
+    suspects: tuple[Part, ...]
+    """What may be at fault if it is refused: in state-of-the-world all of it that the proxy has not accepted before."""
     view: View
     """What the proxy has once it accepts."""
     epoch: int
@@ -79,7 +81,8 @@ class Subscription:
         self.resend = EMPTY
         """Names to send unasked whether changed or not: endpoints after their cluster."""
         self.ghosts: dict[str, Framed | None] = {}
-        """Gone from the target but still at the client, because something there may refer to them."""
+        """Clusters: gone from the target but still at the client, because something there may refer to them, in the form that it has
+        (None: not known). Endpoints: of such clusters, in the form that was sent last."""
         self.trouble: Isolation | None = None
         self.waiting: dict[str, Sent] = {}
         self.nonce_sent = ""

@@ -110,14 +110,16 @@ class Heard:
     removed: tuple[str, ...] = ()
     nonce: str = field(default="", compare=False)
     bodies: Mapping[str, bytes] = field(default_factory=dict, compare=False)
+    versions: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def decode(send: Send, *, delta: bool) -> Heard:
     if delta:
         message = DeltaDiscoveryResponse.FromString(send.payload)
         bodies = {resource.name: resource.resource.value for resource in message.resources}
+        versions = {resource.name: resource.version for resource in message.resources}
         assert len(bodies) == len(message.resources), "a resource stands twice in one response: Envoy refuses it all"
-        return Heard(SHORT[message.type_url], tuple(bodies), tuple(message.removed_resources), message.nonce, bodies)
+        return Heard(SHORT[message.type_url], tuple(bodies), tuple(message.removed_resources), message.nonce, bodies, versions)
     whole = DiscoveryResponse.FromString(send.payload)
     kinds: dict[str, Any] = {
         TYPE_CLUSTER: Cluster,
