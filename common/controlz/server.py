@@ -9,8 +9,6 @@ import json
 import os
 from collections.abc import Mapping
 
-from common.controlz.monitoring import monitoring_app
-from common.controlz.pages import controlz_app
 from common.lifecycle.component import Life
 from common.lifecycle.http import address_of, bind, serve_http
 from common.lifecycle.settings import Effective
@@ -27,11 +25,16 @@ class Introspection:
     async def run(self, life: Life) -> None:
         settings = self._effective.settings
         async with contextlib.AsyncExitStack() as stack:
+            # Imported when wanted: ten sidecars on a machine need neither, and FastAPI is a third of their memory.
             if settings.monitoring_address:
+                from common.controlz.monitoring import monitoring_app
+
                 sock = bind(settings.monitoring_address)
                 life.listening("monitoring", address_of(sock))
                 await stack.enter_async_context(serve_http(monitoring_app(self._lives), sock))
             if settings.ctrlz_address:
+                from common.controlz.pages import controlz_app
+
                 sock = bind(settings.ctrlz_address)
                 life.listening("ctrlz", address_of(sock))
                 app = controlz_app(self._process, self._effective, self._lives, jwks_file=settings.state_dir / "jwks.json")
