@@ -35,6 +35,8 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "apply": Entry("deploy.cli.apply:apply", "Create or change resources from files, all or nothing."),
         "get": Entry("deploy.cli.get:get", "List resources, or print one."),
         "describe": Entry("deploy.cli.describe:describe", "Show a resource with its status and what is known about it."),
+        "diff": Entry("deploy.cli.diff:diff", "Show what `apply` would change."),
+        "wait": Entry("deploy.cli.wait:wait", "Wait until a resource is in force at the proxies or in Mixer."),
         "delete": Entry("deploy.cli.delete:delete", "Delete resources, by name or as files have them."),
     },
     "Before you apply": {

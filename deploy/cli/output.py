@@ -24,9 +24,15 @@ def print_value(value: Any, output: str) -> None:
     if output == "json":
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
         return
+    click.echo(as_yaml(value), nl=False)
+
+
+def as_yaml(value: Any, *, sort_keys: bool = False) -> str:
+    """Plain values as YAML."""
     import yaml
 
-    click.echo(yaml.dump(value, Dumper=_dumper(yaml), sort_keys=False, allow_unicode=True, width=120), nl=False)
+    text: str = yaml.dump(value, Dumper=_dumper(yaml), sort_keys=sort_keys, allow_unicode=True, width=120)
+    return text
 
 
 def _dumper(yaml: Any) -> Any:

@@ -16,6 +16,7 @@ import pytest
 
 from deploy.cli.connection import Connection, RefusedError, Target, find_kubeconfig, read_target
 from deploy.cli.errors import CliError
+from deploy.cli.wait import until_applied
 from deploy.local.kubeconfig import write_kubeconfig
 from tests.running_citadel import new_authority, running_citadel
 
@@ -57,6 +58,30 @@ def test_waiting_ends_after_half_a_minute() -> None:
     with pytest.raises(RefusedError, match="stands by"):
         galley.get("/x")
     assert 30 <= sum(slept) <= 40
+
+
+def with_conditions(*conditions: tuple[str, str]) -> httpx.Response:
+    return httpx.Response(200, json={"status": {"conditions": [{"type": type_, "status": status} for type_, status in conditions]}})
+
+
+def test_waiting_for_a_resource_ends_with_the_first_verdict() -> None:
+    silent = (httpx.Response(200, json={}), with_conditions(("PassedAnalysis", "True"), ("Applied", "Unknown")))
+    galley, asked, slept = answering(*silent, with_conditions(("Applied", "True")))
+    found = until_applied(galley, "/x", 5, clock=lambda: sum(slept), sleep=slept.append)
+    assert found == {"type": "Applied", "status": "True"}
+    assert len(asked) == 3
+
+
+def test_one_refusal_outweighs_all_who_accept() -> None:
+    galley, _, _ = answering(with_conditions(("Applied", "True"), ("Applied", "False")))
+    found = until_applied(galley, "/x", 5)
+    assert found is not None and found["status"] == "False"
+
+
+def test_waiting_for_a_resource_ends_without_a_verdict() -> None:
+    galley, _, slept = answering(*[httpx.Response(200, json={})] * 50)
+    assert until_applied(galley, "/x", 5, clock=lambda: sum(slept), sleep=slept.append) is None
+    assert sum(slept) == pytest.approx(5, abs=0.3)
 
 
 def kubeconfig(folder: Path, server: str = "127.0.0.1:1") -> Path:

@@ -199,7 +199,8 @@ def test_help_lists_every_command_and_a_misspelt_one_is_recognised(fourmast_run:
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "apply", "get", "describe", "delete", "validate", "analyze", "expr", "proxy-status", "ca", "version"]
+    "command",
+    ["status", "apply", "get", "describe", "diff", "wait", "delete", "validate", "analyze", "expr", "proxy-status", "ca", "version"],
 )
 def test_every_command_can_be_imported_and_explains_itself(fourmast_run: Run, command: str) -> None:
     ran = fourmast_run(command, "--help")

@@ -138,6 +138,25 @@ async def test_delete_by_name_and_by_file(mesh: Mesh, config: str) -> None:
     assert (await mesh("delete")).code == 2
 
 
+async def test_diff_shows_what_apply_would_change(mesh: Mesh, config: str) -> None:
+    ran = await mesh("diff", "-f", config)
+    assert ran.code == 1
+    assert f"+++ {config}: Service default/reviews" in ran.out.splitlines()
+    await mesh("apply", "-f", config)
+    assert (await mesh("diff", "-f", config)).out == ""
+    Path(config).write_text(CONFIG.replace("hosts: [reviews]", "hosts: [ratings]"))
+    ran = await mesh("diff", "-f", config)
+    changed = [line for line in ran.out.splitlines() if line[0] in "+-" and line[:3] not in ("+++", "---")]
+    assert (ran.code, changed) == (1, ["-  - reviews", "+  - ratings"])
+
+
+async def test_wait_ends_with_a_hint_when_nobody_reports(mesh: Mesh, config: str) -> None:
+    await mesh("apply", "-f", config)
+    ran = await mesh("wait", "vs", "reviews", "--timeout", "0.3s")
+    assert ran.code == 1
+    assert "nobody has reported on its current version within 0.3s" in ran.err
+
+
 async def test_analyze_without_files_looks_at_the_mesh(mesh: Mesh, config: str) -> None:
     await mesh("apply", "-f", config)
     assert (await mesh("analyze")).code == 0
