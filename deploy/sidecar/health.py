@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from urllib.parse import urlsplit
 
-import httpx
 import structlog
 
 from common.lifecycle.http import split_address
@@ -55,28 +55,44 @@ def check_of(settings: SidecarSettings) -> Check | None:
 
 
 async def ask_http(url: str, timeout: float) -> str | None:
-    """Healthy when the answer's status is 200-399, as Kubernetes has it."""
+    """Healthy when the answer's status is 200-399, as Kubernetes has it. Redirects are an answer; they are not followed.
+
+    Written on a plain stream, because an HTTP client made for each question took a twentieth of a core for each sidecar.
+    """
+    parts = urlsplit(url)
+    request = f"GET {parts.path or '/'}{'?' + parts.query if parts.query else ''} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
     try:
-        async with asyncio.timeout(timeout), httpx.AsyncClient(follow_redirects=False) as client:
-            answer = await client.get(url, headers={"User-Agent": "fourmast-probe", "Connection": "close"})
+        async with asyncio.timeout(timeout), _connected(parts.hostname or "", parts.port or 80) as (reader, writer):
+            writer.write(f"{request}User-Agent: fourmast-probe\r\nConnection: close\r\n\r\n".encode())
+            status = await reader.readline()
     except TimeoutError:
         return f"{url} did not answer within {timeout:g} s"
-    except (httpx.HTTPError, OSError) as error:
-        return f"{url}: {error or type(error).__name__}"
-    return None if 200 <= answer.status_code < 400 else f"{url} answered {answer.status_code}"
+    except OSError as error:
+        return f"{url}: {error.strerror or error or type(error).__name__}"
+    except ValueError:  # a line without an end
+        status = b""
+    words = status.split()
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
+        return f"{url} did not answer in HTTP"
+    return None if 200 <= int(words[1]) < 400 else f"{url} answered {int(words[1])}"
 
 
 async def ask_tcp(address: str, timeout: float) -> str | None:
     """Healthy when the port accepts a connection."""
     host, port = split_address(address)
     try:
-        async with asyncio.timeout(timeout):
-            _, writer = await asyncio.open_connection(host, port)
+        async with asyncio.timeout(timeout), _connected(host, port):
+            return None
     except TimeoutError:
         return f"{address} did not accept a connection within {timeout:g} s"
     except OSError as error:
         return f"{address}: {error.strerror or error}"
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return None
+
+
+@contextlib.asynccontextmanager
+async def _connected(host: str, port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()

@@ -48,6 +48,12 @@ async def test_silence_is_unhealthy_within_the_timeout() -> None:
         assert await ask_http(f"http://{address}/", 0.1) == f"http://{address}/ did not answer within 0.1 s"
 
 
+@pytest.mark.parametrize("answer", [b"", b"hello\r\n", b"HTTP/1.1 fine\r\n", b"x" * 100_000])
+async def test_something_else_than_http_is_unhealthy(answer: bytes) -> None:
+    async with application(answer) as address:
+        assert await ask_http(f"http://{address}/", 2) == f"http://{address}/ did not answer in HTTP"
+
+
 async def test_nobody_listening_is_unhealthy_with_a_reason() -> None:
     async with application(b"") as address:
         assert await ask_tcp(address, 1) is None
