@@ -46,6 +46,7 @@ from galley.store.workloads import Workloads
 log = structlog.get_logger("galley")
 
 MIGRATIONS = "galley.store:migrations"
+STREAM_GRACE = 0.2  # seconds that open calls get at the end; MCP streams never end by themselves
 
 
 def build(settings: GalleySettings, *, identity: WorkloadIdentity | None = None) -> GalleyComponent:
@@ -123,7 +124,7 @@ class GalleyComponent:
         for listener, address, server in servers:
             bound = bind_grpc(server, address, grpc_server_credentials(identity))
             await server.start()
-            stack.push_async_callback(server.stop, 0.5)
+            stack.push_async_callback(server.stop, STREAM_GRACE)
             life.listening(listener, bound)
 
 

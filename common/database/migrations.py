@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from alembic.config import Config
@@ -15,6 +16,7 @@ from common.database.engine import is_sqlite
 from common.lifecycle.host import StartError
 
 _ADVISORY_LOCK = 0x466F75726D617374  # "Fourmast": only one process of several migrates a PostgreSQL
+_ALEMBIC = threading.Lock()  # Alembic keeps the running migration in module globals, and istiod's parts migrate in threads of their own
 
 
 def migrate(engine: Engine, scripts: str) -> None:
@@ -30,7 +32,7 @@ def migrate(engine: Engine, scripts: str) -> None:
     def upgrade(current: Any, _: Any) -> Any:
         return directory._upgrade_revs("head", current)
 
-    with engine.begin() as connection, EnvironmentContext(config, directory, fn=upgrade) as environment:
+    with _ALEMBIC, engine.begin() as connection, EnvironmentContext(config, directory, fn=upgrade) as environment:
         _one_at_a_time(engine, connection)
         environment.configure(connection=connection, transactional_ddl=False)
         try:

@@ -8,7 +8,8 @@ A directory that is gone changes nothing at all: a mount that failed must not em
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ log = structlog.get_logger("source")
 OWNER = "directory"
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 QUIET_MILLISECONDS = 50  # an editor writes a file in several steps
+LOOK_MILLISECONDS = 1000
 RETRY_SECONDS = 1.0
 
 
@@ -56,6 +58,7 @@ class DirectorySource:
     def __init__(self, root: Path, store: Store, admission: Admission) -> None:
         self._root, self._store, self._admission = root, store, admission
         self._states: dict[str, FileState] = {}
+        self._seen: frozenset[tuple[str, int, int, int]] = frozenset()
         store.owners.add(OWNER)
 
     def states(self) -> Sequence[Mapping[str, Any]]:
@@ -63,12 +66,23 @@ class DirectorySource:
         return [state.document() for state in self._states.values()]
 
     async def run(self) -> None:
-        """Load, then follow changes until cancelled."""
+        """Follow changes until cancelled.
+
+        Notifications make it quick, a look every second makes it certain: a change between the first load and the first watch, in a
+        folder that is younger than its watch, or in a directory that was replaced as a whole is notified to nobody.
+        """
         while True:
-            await self.load()
             try:
-                async for _ in awatch(self._root, debounce=QUIET_MILLISECONDS * 4, step=QUIET_MILLISECONDS, recursive=True):
-                    await self.load()
+                changes = awatch(
+                    self._root,
+                    debounce=4 * QUIET_MILLISECONDS,
+                    step=QUIET_MILLISECONDS,
+                    rust_timeout=LOOK_MILLISECONDS,
+                    yield_on_timeout=True,
+                )
+                async for change in changes:
+                    if change or await asyncio.to_thread(_fingerprint, self._root) != self._seen:
+                        await self.load()
             except (OSError, RuntimeError) as error:  # the directory does not exist, or ceased to
                 log.warning(
                     "the configuration directory cannot be watched; what it said is kept", directory=str(self._root), reason=str(error)
@@ -77,6 +91,7 @@ class DirectorySource:
 
     async def load(self) -> None:
         """Read everything and bring the store to it, in one transaction."""
+        self._seen = await asyncio.to_thread(_fingerprint, self._root)
         read = await asyncio.to_thread(_read, self._root)
         if read is None:
             return
@@ -132,20 +147,35 @@ def _failed(state: FileState, reason: str) -> FileState:
     return FileState(file=state.file, objects=state.objects, problems=state.problems or (Problem(path="", message=reason),))
 
 
+def _files(root: Path) -> Iterator[Path]:
+    """Configuration files under `root`, without hidden ones (editors' temporary files are)."""
+    for path in sorted(root.rglob("*")):
+        if path.suffix in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(root).parts) and path.is_file():
+            yield path
+
+
+def _fingerprint(root: Path) -> frozenset[tuple[str, int, int, int]]:
+    """Changes when any file does; reads no content."""
+    found = set()
+    for path in _files(root):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found.add((str(path), status.st_mtime_ns, status.st_size, status.st_ino))
+    return frozenset(found)
+
+
 def _read(root: Path) -> tuple[dict[str, bytes], dict[str, Problem]] | None:
     """Contents by path under `root`, and the files that could not be read; None when the directory is not there."""
     if not root.is_dir():
         return None
     contents: dict[str, bytes] = {}
     unreadable: dict[str, Problem] = {}
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root)
-        if path.suffix not in SUFFIXES or any(part.startswith(".") for part in name.parts) or not path.is_file():
-            continue
+    for path in _files(root):
+        name = str(path.relative_to(root))
         try:
-            contents[str(name)] = path.read_bytes()
+            contents[name] = path.read_bytes()
         except FileNotFoundError:
             continue  # between the listing and the look
         except OSError as error:
-            unreadable[str(name)] = Problem(path="", message=f"cannot be read: {error.strerror}")
+            unreadable[name] = Problem(path="", message=f"cannot be read: {error.strerror}")
     return contents, unreadable

@@ -114,7 +114,7 @@ async def test_standing_by_ends_when_the_holder_does_however_it_dies(tmp_path: P
         "import sys, time, pathlib\nfrom common.database.lock import WriterLock\n"
         f"lock = WriterLock(pathlib.Path({str(database)!r}), owner='galley'); lock.acquire()\nprint('held', flush=True); time.sleep(60)"
     )
-    holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)  # noqa: ASYNC220
+    holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     await asyncio.to_thread(holder.stdout.readline)
     with WriterLock(database, owner="galley") as lock:

@@ -112,5 +112,5 @@ def test_only_these_two_identities_are_let_in(peer: SpiffeId | None, part: str |
     if part is not None:
         assert part_of(peer, "cluster.local") == part
     else:
-        with pytest.raises(PermissionError, match="pilot and mixer of cluster.local"):
+        with pytest.raises(PermissionError, match=r"pilot and mixer of cluster\.local"):
             part_of(peer, "cluster.local")
