@@ -25,16 +25,22 @@ async def forwarding(listen: str, target: tuple[str, int], new_socket: Callable[
     """
     sock = bind(listen)
     open_connections: set[asyncio.Task[None]] = set()
+    closed = False
 
     def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if closed:  # it came in while the door was being closed
+            writer.transport.abort()
+            return
         task = asyncio.create_task(_join(reader, writer, target, new_socket), name=f"door to {target[0]}:{target[1]}")
         open_connections.add(task)
         task.add_done_callback(open_connections.discard)
+        task.add_done_callback(lambda _: writer.close())  # here, because a task that is cancelled before it began closes nothing
 
     server = await asyncio.start_server(accepted, sock=sock, limit=CHUNK)
     try:
         yield address_of(sock)
     finally:
+        closed = True
         server.close()
         for task in open_connections:
             task.cancel()
@@ -65,8 +71,7 @@ async def _join(
     try:
         await asyncio.gather(_copy(reader, to_writer), _copy(to_reader, writer))
     finally:
-        for each in (writer, to_writer):
-            each.close()
+        to_writer.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
