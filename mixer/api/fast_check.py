@@ -22,6 +22,10 @@ from mixer.errors import MixerError, Overloaded
 log = structlog.get_logger("api")
 
 
+Selection = tuple[str, tuple[str, ...]]
+"""Version and names of the request headers that a filter shall send."""
+
+
 class Checker(Protocol):
     """What is needed of `mixer.dispatch.runtime.Runtime`."""
 
@@ -42,15 +46,16 @@ class FastCheck:
         headers: Callable[[], Iterable[str] | None],
     ) -> None:
         self._checker, self._peers, self._epoch, self._headers = checker, peers, epoch, headers
+        self._selected: tuple[str, Selection] = ("", ("", ()))
 
     async def answer(self, question: Question, reporter: SpiffeId) -> Answer:
         """Never raises for a failing adapter: that is an answer too (`failure`), and the route's fail policy decides."""
         if question.comparisons:
             return Answer(comparisons=tuple((pattern, value, _matches(pattern, value)) for pattern, value in question.comparisons))
-        selection = self._selection()
+        epoch = self._epoch()
+        selection = self._selection(epoch)
         if question.headers_version not in ("", selection[0]):
             return Answer(again="other request headers are needed", selection=selection)
-        epoch = self._epoch()
         bag = bag_of(question, reporter, self._peers)
         quotas = {
             name: QuotaRequest(asked.amount, asked.best_effort, f"{reporter}/{question.dedup_id}/{name}" if question.dedup_id else "")
@@ -71,10 +76,14 @@ class FastCheck:
             answer.selection = selection
         return answer
 
-    def _selection(self) -> tuple[str, tuple[str, ...]]:
-        names = self._headers()
-        chosen = (ALL_HEADERS,) if names is None else tuple(sorted(name.lower() for name in names))
-        return hashlib.blake2s(",".join(chosen).encode(), digest_size=6).hexdigest(), chosen
+    def _selection(self, epoch: str) -> Selection:
+        """Which headers the configuration of an epoch reads: looked up once for each."""
+        if not epoch or epoch != self._selected[0]:
+            names = self._headers()
+            chosen = (ALL_HEADERS,) if names is None else tuple(sorted({name.lower() for name in names}))
+            version = hashlib.blake2s(",".join(chosen).encode(), digest_size=6).hexdigest()
+            self._selected = (epoch, (version, chosen))
+        return self._selected[1]
 
 
 def _matches(pattern: str, value: str) -> bool:

@@ -230,7 +230,9 @@ async def serve_fast_check(
     """
     server = _Server(answerer, identify)
     loop = asyncio.get_running_loop()
-    running = await loop.create_server(lambda: _Connection(server), sock=listener, ssl=tls, backlog=1024)
+    running = await loop.create_server(
+        lambda: _Connection(server), sock=listener, ssl=tls, backlog=1024, ssl_handshake_timeout=SLOW_AFTER if tls else None
+    )
     sweeper = loop.create_task(server.sweep(), name="fast check sweep")
     host, port = listener.getsockname()[:2]
     try:
