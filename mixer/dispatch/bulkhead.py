@@ -30,10 +30,15 @@ class Bulkhead:
             if close is not None:
                 close()
             raise AdapterError(f"handler {self._handler} has {self._waiting} calls in flight; the call was refused")
-        return self._wait(answer)
+        self._waiting += 1
+        task = asyncio.ensure_future(self._wait(answer))
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, _: object) -> None:
+        self._waiting -= 1
 
     async def _wait(self, answer: Awaitable[Any]) -> Any:
-        self._waiting += 1
         try:
             async with asyncio.timeout(self._timeout):
                 return await answer
@@ -41,8 +46,6 @@ class Bulkhead:
             raise AdapterError(f"handler {self._handler} did not answer within {self._timeout:g} s") from error
         except Exception as error:
             raise self._failed(error) from error
-        finally:
-            self._waiting -= 1
 
     def _failed(self, error: Exception) -> AdapterError:
         return (
