@@ -25,6 +25,10 @@ MAX_DEPTH: Final = 64
 MAX_NODES_FROM_ALIASES: Final = 10_000
 """How many values aliases may add to one document: enough for honest anchors, too few for a "billion laughs"."""
 
+MAX_RESTARTS: Final = 100
+"""How many broken documents of one file are looked at."""
+
+_SEPARATOR: Final = re.compile(r"---(\s|\Z)")
 _TAG: Final = "tag:yaml.org,2002:"
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
@@ -73,7 +77,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 def read_documents(data: bytes) -> tuple[Document, ...]:
-    """All documents of a file that are not empty. What cannot be read is a problem of the document in which it stands; reading ends there."""
+    """All documents of a file that are not empty. What cannot be read is a problem of the document in which it stands."""
     if len(data) > MAX_BYTES:
         return (_unreadable(f"the file has {len(data)} bytes; at most {MAX_BYTES} are read. Split it."),)
     try:
@@ -81,11 +85,30 @@ def read_documents(data: bytes) -> tuple[Document, ...]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         return (_unreadable(f"byte {data[error.start]:#04x} is not UTF-8; save the file as UTF-8", line=line, column=1),)
-    reader = _Reader(text)
-    documents = tuple(reader.documents())
-    if reader.is_malformed and text.lstrip()[:1] in ("{", "["):
+    documents, malformed_at = _yaml_documents(text)
+    if malformed_at is not None and text.lstrip()[:1] in ("{", "["):
         return _json_documents(text) or documents
     return documents
+
+
+def _yaml_documents(text: str) -> tuple[tuple[Document, ...], int | None]:
+    """All documents, and the line of the first that is no YAML. After such a one reading goes on at the next `---`."""
+    found: list[Document] = []
+    first: int | None = None
+    start = 0
+    for _ in range(MAX_RESTARTS):
+        reader = _Reader(text)
+        found += reader.documents()
+        if reader.malformed_at is None:
+            break
+        first = first or reader.malformed_at
+        lines = text.splitlines(keepends=True)
+        onwards = range(max(start + 1, reader.malformed_at - 1), len(lines))  # the mistake may be noticed at the separator itself
+        start = next((number for number in onwards if _SEPARATOR.match(lines[number])), 0)
+        if not start:
+            break
+        text = "\n" * start + "".join(lines[start:])  # blank lines keep the numbers right
+    return tuple(found), first
 
 
 def _json_documents(text: str) -> tuple[Document, ...]:
@@ -145,7 +168,7 @@ class _Reader:
     """Turns the events of one text into documents."""
 
     def __init__(self, text: str) -> None:
-        self.is_malformed = False
+        self.malformed_at: int | None = None
         self._text = text
         self._reset()
 
@@ -169,9 +192,9 @@ class _Reader:
                 elif isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
                     self._read(event)
         except yaml.MarkedYAMLError as error:
-            self.is_malformed = True
             mark = error.problem_mark or error.context_mark
             place = Position(mark.line + 1, mark.column + 1) if mark else None
+            self.malformed_at = place.line if place else 1
             self._problems.append(_syntax_problem(error, place))
             yield self._document()
         except yaml.reader.ReaderError as error:

@@ -162,6 +162,12 @@ def test_documents_before_a_mistake_are_still_read() -> None:
     assert bad.problems
 
 
+def test_reading_goes_on_after_a_document_that_is_no_yaml() -> None:
+    first, second, third = read_documents(b"a: {\n---\nb: 1\n---\nc: [\n")
+    assert (first.problems[0].line, third.problems[0].line) == (2, 6)
+    assert (second.value, second.problems, second.position("b")) == ({"b": 1}, (), Position(3, 1))
+
+
 def test_json_has_places_and_its_own_escapes() -> None:
     assert one('{"a": {"b": 1}}').position("a.b") == Position(1, 8)
     assert one('{"a": "\\ud83d\\ude00"}').value == {"a": "😀"}
