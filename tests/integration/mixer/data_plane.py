@@ -230,8 +230,8 @@ def _certificates(identity: WorkloadIdentity, server_name: str = "") -> Json:
 class Mesh:
     """A running Envoy, and a client of it."""
 
-    def __init__(self, ports: Ports, client: httpx.AsyncClient) -> None:
-        self.ports, self.client = ports, client
+    def __init__(self, ports: Ports, client: httpx.AsyncClient, pid: int) -> None:
+        self.ports, self.client, self.pid = ports, client, pid
 
     async def get(self, host: str, path: str = "/", headers: Mapping[str, str] | None = None) -> httpx.Response:
         """A plaintext request to ratings' own proxy."""
@@ -259,7 +259,7 @@ async def envoy(directory: Path, config: Json, ports: Ports) -> AsyncIterator[Me
     try:
         async with httpx.AsyncClient(timeout=10) as client:
             await _until_live(client, ports.admin)
-            yield Mesh(ports, client)
+            yield Mesh(ports, client, process.pid)
     finally:
         if process.returncode is None:
             process.terminate()
