@@ -57,14 +57,13 @@ async def keep(attempt: Callable[[], Awaitable[None]], stopping: asyncio.Event) 
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE
     stop = asyncio.create_task(stopping.wait(), name="mcp-stop")
+    task: asyncio.Future[None] | None = None
     try:
         while not stopping.is_set():
             began = loop.time()
             task = asyncio.ensure_future(attempt())
             await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
                 return
             error = task.exception()
             if error is not None:
@@ -73,5 +72,8 @@ async def keep(attempt: Callable[[], Awaitable[None]], stopping: asyncio.Event) 
                 pause = FIRST_PAUSE
             await asyncio.wait([stop], timeout=pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             pause = min(pause * 2, LONGEST_PAUSE)
-    finally:
+    finally:  # also when we are cancelled ourselves: an attempt must not outlive its keeper
         stop.cancel()
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task])

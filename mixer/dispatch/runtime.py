@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from common.config.kinds.mixer import HANDLER, INSTANCE, RULE
 from common.telemetry.metrics import Registry
 from mixer.attributes.bag import Tracker
 from mixer.compiler.program import Note, Program
@@ -217,6 +218,13 @@ class Runtime:
         metrics = self.metrics
         reused = sum(old.handlers.get(name) is built for name, built in new.handlers.items())
         metrics.attributes.set(len(new.vocabulary))
+        for kind, configured, mistakes in (
+            (HANDLER, metrics.handler_configs, metrics.handler_errors),
+            (INSTANCE, metrics.instance_configs, metrics.instance_errors),
+            (RULE, metrics.rule_configs, metrics.rule_errors),
+        ):
+            configured.set(new.counts.get(kind.collection, 0))
+            mistakes.set(new.mistakes_in(kind.collection))
         metrics.reused_handlers.set(reused)
         metrics.new_handlers.set(len(new.handlers) - reused)
         tables = (new.default, *new.namespaces.values())

@@ -7,6 +7,7 @@ they hold counters, quota and files.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -81,6 +82,7 @@ class SnapshotBuilder:
             namespaces=MappingProxyType(namespaces),
             default=default,
             findings=tuple(findings),
+            counts=Counter(resource.key.collection for resource in known),
         )
 
     @staticmethod

@@ -96,6 +96,12 @@ class Snapshot:
     namespaces: Mapping[str, NamespaceRules] = field(default_factory=dict)
     default: NamespaceRules = field(default_factory=NamespaceRules)
     findings: tuple[Finding, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Collection -> how many resources of it the snapshot was made of."""
+
+    def mistakes_in(self, collection: str) -> int:
+        """Findings at resources of one collection."""
+        return sum(finding.resource.collection == collection for finding in self.findings)
 
     def rules_for(self, bag: Any) -> NamespaceRules:
         """Rules for a bag, by its identity namespace: the destination's for inbound reports, the source's for outbound ones."""

@@ -265,3 +265,18 @@ async def test_load_shedding_refuses_with_its_own_error() -> None:
     with pytest.raises(Overloaded):
         await runtime.report([{}, {}])
     assert metrics.shed.value() == 1
+
+
+async def test_gauges_describe_the_snapshot_in_force() -> None:
+    runtime = Runtime()
+    resources = (
+        handler("deny", "denier", denial("no")),
+        NOTHING,
+        rule("r", "", ("deny", "nothing")),
+        rule("b", "nope", ("deny", "nothing")),
+    )
+    await runtime.replace(snapshot_of(*resources))
+    metrics = runtime.metrics
+    found = [gauge.value() for gauge in (metrics.rule_configs, metrics.rule_errors, metrics.handler_configs, metrics.instance_configs)]
+    assert found == [2, 1, 1, 1]
+    assert (metrics.new_handlers.value(), metrics.destinations.value("CHECK"), metrics.attributes.value()) == (1, 1, 90)
