@@ -61,6 +61,8 @@ _COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     "instance": (("TEMPLATE", _listed("spec", "compiledTemplate")),),
 }
 """What a table shows between NAME and AGE."""
+_CELL_WIDTH: Final = 60
+"""Longer cells are cut; -o wide shows them whole."""
 
 
 @click.command()
@@ -103,7 +105,8 @@ def _print_documents(kind: str, documents: list[Document], *, with_namespace: bo
         columns.insert(0, ("NAMESPACE", _listed("metadata", "namespace")))
     if wide:
         columns += [("LABELS", _labels("metadata", "labels")), ("VERSION", _listed("metadata", "resourceVersion")), ("STATUS", _status)]
-    print_table([title for title, _ in columns], [[cell(document) for _, cell in columns] for document in documents])
+    rows = [[cell(document) for _, cell in columns] for document in documents]
+    print_table([title for title, _ in columns], rows, cell_width=None if wide else _CELL_WIDTH)
 
 
 def _age(document: Document) -> str:

@@ -46,13 +46,14 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Proxies and identities": {
         "proxy-status": Entry("deploy.cli.proxy_status:proxy_status", "Show which proxies have which configuration."),
+        "proxy-config": Entry("deploy.cli.proxy_config:proxy_config", "Show the clusters, listeners, routes or endpoints of a proxy."),
         "ca": Entry("deploy.cli.ca:ca", "Work with Citadel: join tokens, roots, certificates."),
     },
     "": {
         "version": Entry("deploy.cli.version:version", "Print the version."),
     },
 }
-ALIASES: Final = {"ps": "proxy-status", "analyse": "analyze", "des": "describe", "rm": "delete"}
+ALIASES: Final = {"ps": "proxy-status", "pc": "proxy-config", "analyse": "analyze", "des": "describe", "rm": "delete"}
 
 
 class LazyGroup(click.Group):
@@ -83,7 +84,16 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, entry.help) for name, entry in commands.items()], col_max=14)
 
 
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from deploy.cli.version import version
+
+        ctx.invoke(version, output="")
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version.")
 def fourmast() -> None:
     """Istio's original control plane - Pilot, Mixer, Citadel, Galley - on a machine without Kubernetes.
 

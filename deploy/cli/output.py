@@ -48,12 +48,16 @@ def _dumper(yaml: Any) -> Any:
     return Dumper
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Columns as wide as their longest cell, three spaces apart, as kubectl has them."""
-    lines = [tuple(columns), *(tuple(row) for row in rows)]
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, cell_width: int | None = None) -> None:
+    """Columns as wide as their longest cell, three spaces apart, as kubectl has them. Cells longer than `cell_width` are cut."""
+    lines = [tuple(columns), *(tuple(_cut(cell, cell_width) for cell in row) for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         click.echo("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cut(cell: str, width: int | None) -> str:
+    return cell if width is None or len(cell) <= width else f"{cell[: width - 1]}…"
 
 
 def count(number: int, noun: str) -> str:

@@ -19,7 +19,7 @@ def read_status(kubeconfig: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
-        raise CliError(f"no mesh runs from {kubeconfig.parent} (there is no {path.name} beside the kubeconfig)") from None
+        raise CliError(f"there is no {path} yet: the mesh is still starting, or none runs from there") from None
     except (OSError, ValueError) as error:
         raise CliError(f"cannot read {path}: {error}") from error
     return found

@@ -10,9 +10,9 @@ import click
 
 from common.config.registry import registry
 from deploy.cli.connection import connection_options
-from deploy.cli.errors import CliError
 from deploy.cli.output import output_option, print_table, print_value
 from deploy.cli.parts import connect_to_pilot
+from deploy.cli.proxies import find_proxies, name_of
 
 _TYPES: Final = {"CDS": "cluster", "LDS": "listener", "EDS": "endpoint", "RDS": "route"}
 
@@ -25,27 +25,19 @@ _TYPES: Final = {"CDS": "cluster", "LDS": "listener", "EDS": "endpoint", "RDS": 
 def proxy_status(proxy: str | None, server: str | None, kubeconfig: str | None, output: str) -> None:
     """Show for each proxy (or the one called PROXY, as name or name.namespace) whether it has acknowledged what Pilot sent."""
     with connect_to_pilot(kubeconfig, server) as pilot:
-        rows: list[dict[str, Any]] = pilot.get("/debug/syncz")
+        rows: list[Mapping[str, Any]] = pilot.get("/debug/syncz")
     if proxy is not None:
-        rows = [row for row in rows if _name(row) == proxy or _name(row).rpartition(".")[0] == proxy]
-        if not rows:
-            raise CliError(f"proxy {proxy!r} is not connected to Pilot; `fourmast proxy-status` lists those that are")
+        rows = find_proxies(rows, proxy)
     if output:
         print_value(rows, output)
         return
     if not rows:
         click.echo("No proxy is connected.")
         return
-    table = [(_name(row), *(_state(row, kind) for kind in _TYPES.values()), str(row.get("istio_version", ""))) for row in rows]
+    table = [(name_of(row), *(_state(row, kind) for kind in _TYPES.values()), str(row.get("istio_version", ""))) for row in rows]
     print_table(("NAME", *_TYPES, "VERSION"), sorted(table))
     for row in rows:
         _print_refusals(row)
-
-
-def _name(row: Mapping[str, Any]) -> str:
-    """`sidecar~10.0.0.1~reviews.default~…` -> `reviews.default`."""
-    parts = str(row["proxy"]).split("~")
-    return parts[2] if len(parts) > 2 else parts[0]
 
 
 def _state(row: Mapping[str, Any], kind: str) -> str:
@@ -56,7 +48,7 @@ def _state(row: Mapping[str, Any], kind: str) -> str:
 def _print_refusals(row: Mapping[str, Any]) -> None:
     for short, kind in _TYPES.items():
         for refusal in row.get("states", {}).get(kind, {}).get("rejected", ()):
-            click.secho(f"\n✘ {_name(row)} refused {short} resource {refusal['resource']}: {refusal['reason']}", fg="red")
+            click.secho(f"\n✘ {name_of(row)} refused {short} resource {refusal['resource']}: {refusal['reason']}", fg="red")
             for source in refusal.get("sources", ()):
                 known = registry.by_collection(source["collection"])
                 click.echo(f"  it comes from {known.name if known else source['collection']} {source['name']}")

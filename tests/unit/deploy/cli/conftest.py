@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from deploy.cli.errors import CliError
 from deploy.cli.main import fourmast
-from deploy.local.kubeconfig import write_kubeconfig
+from common.identity.kubeconfig import write_kubeconfig
 from tests.running_galley import RunningGalley, api_token, authority, running_galley
 
 

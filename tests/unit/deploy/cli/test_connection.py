@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from deploy.cli.connection import Connection, RefusedError, Target, find_kubeconfig, read_target
 from deploy.cli.errors import CliError
 from deploy.cli.wait import until_applied
-from deploy.local.kubeconfig import write_kubeconfig
+from common.identity.kubeconfig import write_kubeconfig
 from tests.running_citadel import new_authority, running_citadel
 
 Run = Callable[..., Any]
@@ -145,7 +146,7 @@ STATUS = {
 
 def test_status_lists_parts_and_workloads_and_names_what_is_wrong(fourmast_run: Run, tmp_path: Path) -> None:
     file = kubeconfig(tmp_path)
-    assert "no mesh runs from" in fourmast_run("status", "--kubeconfig", str(file)).err
+    assert "still starting, or none runs" in fourmast_run("status", "--kubeconfig", str(file)).err
     (tmp_path / "status.json").write_text(json.dumps(STATUS))
     ran = fourmast_run("status", "--kubeconfig", str(file))
     assert ran.code == 1
@@ -180,14 +181,51 @@ SYNCZ = [
 ]
 
 
+CONFIG_DUMP = {
+    "clusters": [
+        {"name": "outbound|9080|v1|reviews", "resource": {"name": "outbound|9080|v1|reviews", "type": "EDS"}},
+        {"name": "BlackHoleCluster", "resource": {"name": "BlackHoleCluster"}},
+    ],
+    "listeners": [
+        {
+            "name": "0.0.0.0_9080",
+            "resource": {
+                "name": "0.0.0.0_9080",
+                "address": {"socket_address": {"address": "0.0.0.0", "port_value": 9080}},
+                "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager"}]}],
+                "default_filter_chain": {"filters": [{"name": "envoy.filters.network.tcp_proxy"}]},
+            },
+        }
+    ],
+    "routes": [
+        {"name": "9080", "resource": {"name": "9080", "virtual_hosts": [{"name": "a:80", "domains": ["a", "b", "c"], "routes": [{}]}]}}
+    ],
+    "endpoints": [
+        {
+            "name": "c",
+            "resource": {
+                "cluster_name": "c",
+                "endpoints": [
+                    {
+                        "locality": {"region": "r", "zone": "z"},
+                        "lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "10.0.0.1", "port_value": 80}}}}],
+                    }
+                ],
+            },
+        }
+    ],
+}
+
+
 @pytest.fixture
 def pilot() -> Iterator[str]:
     """Something that answers as Pilot's debug page does, and only to our token."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            good = self.path == "/debug/syncz" and self.headers["Authorization"] == "Bearer t0ken"
-            body = json.dumps(SYNCZ if good else {"detail": "no"}).encode()
+            answers: dict[str, Any] = {"/debug/syncz": SYNCZ, f"/debug/config_dump?proxyID={quote(str(SYNCZ[0]['proxy']))}": CONFIG_DUMP}
+            good = self.path in answers and self.headers["Authorization"] == "Bearer t0ken"
+            body = json.dumps(answers[self.path] if good else {"detail": f"no {self.path}"}).encode()
             self.send_response(200 if good else 401)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -226,6 +264,23 @@ def test_proxy_status_has_istioctls_columns_and_names_the_cause_of_a_refusal(fou
     assert "  it comes from VirtualService default/reviews" in lines
     assert len(fourmast_run("ps", "reviews", "--kubeconfig", str(file), "--server", pilot).out.splitlines()) == 5
     assert "is not connected" in fourmast_run("ps", "gone", "--kubeconfig", str(file), "--server", pilot).err
+
+
+@pytest.mark.parametrize(
+    ("word", "rows"),
+    [
+        ("cluster", [["BlackHoleCluster", "-", "-", "-", "STATIC"], ["reviews", "9080", "v1", "outbound", "EDS"]]),
+        ("listener", [["0.0.0.0", "9080", "HTTP+TCP", "0.0.0.0_9080"]]),
+        ("route", [["9080", "a:80", "a", "+2", "1"]]),
+        ("endpoint", [["10.0.0.1:80", "c", "r/z"]]),
+    ],
+)
+def test_proxy_config_has_istioctls_columns(fourmast_run: Run, tmp_path: Path, pilot: str, word: str, rows: list[list[str]]) -> None:
+    common = ("--kubeconfig", str(kubeconfig(tmp_path)), "--server", pilot)
+    ran = fourmast_run("proxy-config", word, "reviews", *common)
+    assert [line.split() for line in ran.out.splitlines()[1:]] == rows, ran.err
+    assert json.loads(fourmast_run("pc", word, "reviews", *common, "-o", "json").out)[0] == CONFIG_DUMP[f"{word}s"][0]["resource"]
+    assert len(fourmast_run("pc", word, "reviews", "--name", "nothing such", *common).out.splitlines()) == 1
 
 
 def test_the_token_is_not_sent_to_another_machine_in_the_clear(fourmast_run: Run, tmp_path: Path) -> None:

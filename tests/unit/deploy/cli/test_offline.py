@@ -200,7 +200,22 @@ def test_help_lists_every_command_and_a_misspelt_one_is_recognised(fourmast_run:
 
 @pytest.mark.parametrize(
     "command",
-    ["status", "apply", "get", "describe", "diff", "wait", "delete", "validate", "analyze", "expr", "proxy-status", "ca", "version"],
+    [
+        "status",
+        "apply",
+        "get",
+        "describe",
+        "diff",
+        "wait",
+        "delete",
+        "validate",
+        "analyze",
+        "expr",
+        "proxy-status",
+        "proxy-config",
+        "ca",
+        "version",
+    ],
 )
 def test_every_command_can_be_imported_and_explains_itself(fourmast_run: Run, command: str) -> None:
     ran = fourmast_run(command, "--help")
@@ -211,6 +226,10 @@ def test_every_command_can_be_imported_and_explains_itself(fourmast_run: Run, co
 def test_without_a_mesh_the_way_to_one_is_shown(fourmast_run: Run) -> None:
     assert fourmast_run("get", "vs").err.startswith("fourmast: no mesh found")
     assert fourmast_run("get", "virtualservis").err == "fourmast: unknown kind 'virtualservis'; did you mean 'virtualservices'?\n"
+
+
+def test_version_may_be_asked_as_an_option(fourmast_run: Run) -> None:
+    assert fourmast_run("--version").out == fourmast_run("version").out
 
 
 def test_version_imports_nothing_heavy() -> None:
