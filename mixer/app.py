@@ -20,6 +20,7 @@ from common.mcp.lastgood import LastGood
 from common.proto.mixer import service_pb2_grpc
 from common.registration.reporter import StatusReporter
 from mixer.adapters.contract import Environment
+from mixer.adapters.exposition import MetricsPage
 from mixer.api.als import AccessLogService
 from mixer.api.attributes_of_peers import PeerAttributes
 from mixer.api.classic import ClassicMixer
@@ -36,6 +37,7 @@ from mixer.rules.snapshot import Snapshot
 from mixer.settings import MixerSettings
 
 DRAIN = 0.5  # seconds that calls in flight get at a stop
+SWEEP = 30.0  # seconds between looks for expired series
 
 
 def build(settings: MixerSettings, *, config_source: ConfigSource | None = None, identity: WorkloadIdentity | None = None) -> Component:
@@ -87,6 +89,7 @@ class Mixer:
                         name="configuration from Galley",
                     ),
                 ]
+                background.append(tasks.create_task(_keep_swept(environment.metrics_page), name="expiry of mesh metrics"))
                 if settings.galley_status_address:
                     background.append(tasks.create_task(reporter.run(life.stopping), name="reports to Galley"))
                 try:
@@ -160,6 +163,13 @@ def _shedding(settings: MixerSettings) -> SheddingPolicy:
         average_latency=settings.average_latency_threshold,
         latency_enforcement_rate=settings.latency_enforcement_threshold,
     )
+
+
+async def _keep_swept(page: MetricsPage) -> None:
+    """Series expire also where nobody scrapes."""
+    while True:
+        await asyncio.sleep(SWEEP)
+        page.sweep()
 
 
 async def _either(wanted: asyncio.Event, stopping: asyncio.Event) -> bool:

@@ -77,7 +77,7 @@ class Family:
         help_text = self.definition.help.replace("\\", "\\\\").replace("\n", "\\n")
         yield f"# HELP {name} {help_text}"
         yield f"# TYPE {name} {self.definition.kind}"
-        for series in list(self._series.values()):
+        for series in tuple(self._series.values()):
             labels = f"{{{series.text}}}" if series.text else ""
             if self.definition.kind != "histogram":
                 yield f"{name}{labels} {number_text(series.total)}"
@@ -117,13 +117,16 @@ class MetricsPage:
             del self._families[family.definition.name]
 
     def sweep_with(self, owner: object, sweep: Callable[[], None] | None) -> None:
-        """Call `sweep` before the page is shown, so that expired series are never seen; None ends it."""
+        """Have `sweep` called from time to time, and before the page is shown; None ends it."""
         self._sweepers.pop(id(owner), None)
         if sweep is not None:
             self._sweepers[id(owner)] = sweep
 
-    def text(self) -> bytes:
-        """The whole page."""
+    def sweep(self) -> None:
+        """Drop what has expired. For the event loop, like everything that changes series."""
         for sweep in list(self._sweepers.values()):
             sweep()
+
+    def text(self) -> bytes:
+        """The whole page. A thread may make it while series change: each line is right for some moment of the making."""
         return "\n".join([line for name in sorted(self._families) for line in self._families[name].lines()] + [""]).encode()

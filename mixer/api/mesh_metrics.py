@@ -25,6 +25,7 @@ def mesh_metrics_app(page: MetricsPage) -> Asgi:
         elif scope["method"] not in ("GET", "HEAD"):
             status, content_type, body = 405, "text/plain", b"only GET\n"
         else:
+            page.sweep()
             status, content_type, body = 200, page.CONTENT_TYPE, await asyncio.to_thread(page.text)
         headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -29,6 +29,7 @@ HISTOGRAM = {
 
 
 def samples(page: MetricsPage) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    page.sweep()
     families = text_string_to_metric_families(page.text().decode())
     return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for family in families for sample in family.samples}
 
