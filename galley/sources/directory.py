@@ -96,7 +96,7 @@ class DirectorySource:
         if read is None:
             return
         files, unreadable = read
-        results = self._admission.files(sorted(files.items()))
+        results = await asyncio.to_thread(self._admission.files, sorted(files.items()))
         states = {name: FileState(file=name, objects=0, problems=(problem,)) for name, problem in unreadable.items()}
         for name in files:
             own = [result for result in results if result.file == name]

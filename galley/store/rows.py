@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from common.config.registry import UnknownKindError
 from common.config.resource import DecodeError, decode
@@ -21,18 +21,20 @@ ACTIONS: Mapping[EventType, str] = {"ADDED": "create", "MODIFIED": "update", "DE
 TYPES: Mapping[str, EventType] = {action: type_ for type_, action in ACTIONS.items()}
 
 
+_REMOVE = delete(resources).where(
+    resources.c.collection == bindparam("c"), resources.c.namespace == bindparam("ns"), resources.c.name == bindparam("n")
+)
+
+
 def write(connection: Connection, events: Sequence[Event]) -> None:
     """Append revisions and bring `resources` to the same state, in the caller's transaction."""
     if not events:
         return
     connection.execute(insert(revisions), [_revision_row(event) for event in events])
-    for event in events:
-        key, table = event.stored.key, resources.c
-        connection.execute(
-            delete(resources).where(table.collection == key.collection, table.namespace == key.namespace, table.name == key.name)
-        )
-        if event.type != "DELETED":
-            connection.execute(insert(resources), _resource_row(event.stored))
+    last = {event.stored.key: event for event in events}
+    connection.execute(_REMOVE, [{"c": key.collection, "ns": key.namespace, "n": key.name} for key in last])
+    if present := [_resource_row(event.stored) for event in last.values() if event.type != "DELETED"]:
+        connection.execute(insert(resources), present)
 
 
 def load_all(connection: Connection) -> tuple[int, list[Stored]]:

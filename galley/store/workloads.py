@@ -19,6 +19,7 @@ from sqlalchemy import Connection, delete, insert, select
 from common.config.kinds.networking import WORKLOAD_ENTRY, WorkloadEntry
 from common.config.resource import Metadata, Resource
 from common.database.writer import Writer
+from galley import metrics
 from galley.store.leases import Leases, Registered, Visible
 from galley.store.model import Place
 from galley.store.schema import workloads
@@ -69,8 +70,10 @@ class Workloads:
         """Call after using `leases`: tells subscribers at once, and has the rows written."""
         if self.leases.serial != self._told:
             self._told = self.leases.serial
+            metrics.WORKLOADS.set(len(self.leases.visible), "visible")
             for subscriber in self._subscribers:
                 subscriber()
+        metrics.WORKLOADS.set(len(self.leases.known), "registered")
         if self.leases.dirty:  # a plain heartbeat only moves a deadline away, and nobody needs to wake for that
             self._wake.set()
 

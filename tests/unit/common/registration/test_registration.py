@@ -98,7 +98,7 @@ async def test_a_workload_is_in_the_mesh_while_its_agent_says_so(galley: Running
         async with member(galley, healthy=lambda: health["ok"]) as registered:
             await mesh.until(lambda entries: "default/reviews-1" in entries)
             entry = mesh.entries["default/reviews-1"]
-            assert registered.registered.is_set()
+            await asyncio.wait_for(registered.registered.wait(), 5)
             health["ok"] = False
             registered.beat_now()
             await mesh.until(lambda entries: not entries)
@@ -175,6 +175,7 @@ async def test_names_belong_to_whoever_has_them(galley: RunningGalley) -> None:
     await galley.apply(document("WorkloadEntry", "by-hand", {"address": "10.0.0.1"}))
     error = await refusal(galley, reviews, v1_pb2.Workload(name="by-hand"))
     assert (error.code(), "configured by hand" in str(error.details())) == (grpc.StatusCode.ALREADY_EXISTS, True)
+    await galley.wipe()
     async with member(galley) as registered:
         await asyncio.wait_for(registered.registered.wait(), 5)
         error = await refusal(galley, identity_of(authority, "default", "thief"), v1_pb2.Workload(name="reviews-1"))
