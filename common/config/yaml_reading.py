@@ -2,14 +2,12 @@
 """YAML and JSON bytes -> documents whose every field knows its line.
 
 One pass over libyaml's events gives values, positions and duplicate keys together; nothing recurses, so depth, size and aliases are
-capped while reading. Scalars follow YAML 1.2: only true and false are booleans (`country: no` stays a text), `010` and `1:30` are not
-secret numbers, and dates stay texts.
+capped while reading. Scalars follow YAML 1.2 and not, as PyYAML does, 1.1.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, NoReturn
@@ -19,6 +17,7 @@ import yaml
 
 from common.config.normalise import camel_case
 from common.config.problem import Path, Problem, parse_path, problem
+from common.config.yaml_scalars import NOT_REPRESENTABLE, plain_value
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 64
@@ -30,9 +29,6 @@ MAX_RESTARTS: Final = 100
 
 _SEPARATOR: Final = re.compile(r"---(\s|\Z)")
 _TAG: Final = "tag:yaml.org,2002:"
-_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-_NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
 
 
 class Position(NamedTuple):
@@ -314,16 +310,17 @@ class _Reader:
         if event.tag in (None, "!") or event.implicit[0]:
             if not plain:
                 return event.value
-            if _NOT_FINITE.match(event.value) or (number := _plain(event.value)) is _TOO_LARGE:
+            value = plain_value(event.value)
+            if value is NOT_REPRESENTABLE:
                 self._problem(self._path_of_next(), f"{event.value} is not a number that configuration can hold", position)
                 return None
-            return number
+            return value
         return self._tagged(event, position)
 
     def _tagged(self, event: Any, position: Position) -> Any:
         if event.tag == _TAG + "str":
             return event.value
-        value = _plain(event.value)
+        value = plain_value(event.value)
         wanted: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "bool": bool, "null": type(None)}
         accepted = wanted.get(event.tag.removeprefix(_TAG))
         if accepted is None:
@@ -331,6 +328,7 @@ class _Reader:
             return None
         if not isinstance(value, accepted):
             self._problem(self._path_of_next(), f"{event.value!r} does not fit its tag {event.tag.replace(_TAG, '!!')}", position)
+            return None
         return value
 
     def _problem(self, path: Path, message: str, position: Position) -> None:
@@ -339,26 +337,6 @@ class _Reader:
     def _stop(self, message: str, position: Position) -> NoReturn:
         self._problem(self._stack[-1].path if self._stack else (), message, position)
         raise _Stop
-
-
-_TOO_LARGE: Final = object()
-
-
-def _plain(text: str) -> Any:
-    """The value of a scalar without quotes, by YAML 1.2's core schema."""
-    if text in ("", "~", "null", "Null", "NULL"):
-        return None
-    if text in ("true", "True", "TRUE"):
-        return True
-    if text in ("false", "False", "FALSE"):
-        return False
-    if _INTEGER.match(text):
-        number = int(text, 0 if text[:2] in ("0x", "0o") else 10) if len(text) <= 20 else 2**64
-        return number if -(2**63) <= number < 2**63 else _TOO_LARGE
-    if _FLOAT.match(text) and not (text.isdigit() and text[0] == "0"):
-        real = float(text)
-        return real if math.isfinite(real) else _TOO_LARGE
-    return text
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, place: Position | None) -> Problem:
