@@ -10,11 +10,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from common.config.resource import ResourceKey
 
-UNSPECIFIED_ADDRESS = "0.0.0.0"
+MAX_PORT: Final = 65535
 
 
 class Protocol(enum.StrEnum):

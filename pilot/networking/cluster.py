@@ -26,6 +26,7 @@ from pilot.networking.wire import optional_seconds, pack, set_ads, set_seconds
 
 Cluster = cluster_pb2.Cluster
 
+_MIN_REFRESH_SECONDS: Final = 0.1
 _DNS_CLUSTER: Final = "envoy.clusters.dns"
 
 
@@ -91,7 +92,7 @@ def _set_discovery(cluster: Cluster, view: ServiceView, port: Port, labels: dict
 def _set_dns(cluster: Cluster, mesh: MeshConfig) -> None:
     """Envoy 1.40 keeps the settings of STRICT_DNS in an extension; the old fields are deprecated."""
     dns = dns_cluster_pb2.DnsCluster(respect_dns_ttl=True, dns_lookup_family=dns_pb2.V4_ONLY)
-    set_seconds(dns.dns_refresh_rate, optional_seconds(mesh.dnsRefreshRate) or 5.0)
+    set_seconds(dns.dns_refresh_rate, max(optional_seconds(mesh.dnsRefreshRate) or 5.0, _MIN_REFRESH_SECONDS))
     cluster.cluster_type.name = _DNS_CLUSTER
     pack(dns, cluster.cluster_type.typed_config)
 

@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final
 
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
 from pilot.model.authentication import MutualTls, PeerPolicies
 from pilot.model.labels import selects
-from pilot.model.service import Endpoint, Port, Service
-from pilot.networking.wire import set_socket
+from pilot.model.service import MAX_PORT, Endpoint, Port, Resolution, Service
+from pilot.networking.wire import bounded_weight, is_value, set_socket
 
 TRANSPORT_MATCH = "envoy.transport_socket_match"
 TLS_MODE = "tlsMode"
 ISTIO = "istio"
+_MAX_PIPE: Final = 108
+"""Bytes of a Unix socket's path, which Linux bounds."""
 
 
 def load_assignment(
@@ -24,7 +29,7 @@ def load_assignment(
     assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     localities: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
-        if port.number in endpoint.ports and selects(labels, endpoint.labels):
+        if _is_usable(endpoint, port, by_name=service.resolution is Resolution.DNS) and selects(labels, endpoint.labels):
             localities.setdefault(endpoint.locality, []).append(endpoint)
     for locality in sorted(localities):
         group = assignment.endpoints.add()
@@ -32,9 +37,27 @@ def load_assignment(
         weight = 0
         for endpoint in sorted(localities[locality], key=lambda endpoint: (endpoint.address, endpoint.ports[port.number])):
             _add_endpoint(group, endpoint, service, port, policies)
-            weight += endpoint.weight
+            weight += bounded_weight(endpoint.weight)
         group.load_balancing_weight.value = weight
     return assignment
+
+
+def _is_usable(endpoint: Endpoint, port: Port, *, by_name: bool) -> bool:
+    """Envoy refuses a whole assignment for one bad address: names only where DNS resolves them, Unix sockets only where it does not."""
+    if not 0 < endpoint.ports.get(port.number, 0) <= MAX_PORT:
+        return False
+    if endpoint.is_unix:
+        return not by_name and len(endpoint.address.removeprefix("unix://").encode()) in range(1, _MAX_PIPE)
+    return bool(endpoint.address) and is_value(endpoint.address) if by_name else _is_ip(endpoint.address)
+
+
+@lru_cache(maxsize=65536)
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _set_locality(group: endpoint_components_pb2.LocalityLbEndpoints, locality: str) -> None:
@@ -51,7 +74,7 @@ def _add_endpoint(
 ) -> None:
     target = group.lb_endpoints.add()
     set_socket(target.endpoint.address, endpoint.address, endpoint.ports[port.number])
-    target.load_balancing_weight.value = endpoint.weight
+    target.load_balancing_weight.value = bounded_weight(endpoint.weight)
     metadata = target.metadata.filter_metadata
     if takes_mtls(endpoint, service, port, policies):
         metadata[TRANSPORT_MATCH].fields[TLS_MODE].string_value = ISTIO

@@ -19,7 +19,7 @@ from common.config.kinds.networking import Gateway, Server
 from common.config.resource import Resource, ResourceKey
 from pilot.model import hosts
 from pilot.model.scope import Scope
-from pilot.model.service import Protocol
+from pilot.model.service import MAX_PORT, Protocol
 from pilot.model.virtual_services import RoutingRule
 from pilot.networking.check import CheckSettings
 from pilot.networking.filters import gateway_http, listener_filter, tcp_proxy
@@ -79,7 +79,12 @@ def merge(gateways: list[Resource[Gateway]]) -> tuple[GatewayPort, ...]:
     for gateway in gateways:
         for server in gateway.spec.servers:
             protocol = protocols.parse(server.port.protocol)
-            if protocol is Protocol.UNSUPPORTED or protocol is Protocol.UDP or _terminates(server):
+            if (
+                not 0 < server.port.number <= MAX_PORT
+                or protocol is Protocol.UNSUPPORTED
+                or protocol is Protocol.UDP
+                or _terminates(server)
+            ):
                 continue
             kind = kinds.setdefault(server.port.number, protocol)
             mergeable = kind is protocol and (protocol.is_http or protocol.is_tls)

@@ -21,7 +21,7 @@ from pilot.model.authentication import MutualTls
 from pilot.model.destination_rules import HostRule, effective_policy
 from pilot.model.proxy import Proxy
 from pilot.model.push import PushContext
-from pilot.model.service import Protocol, ServiceKey
+from pilot.model.service import MAX_PORT, Protocol, ServiceKey
 from pilot.networking import tls
 from pilot.networking.check import CheckSettings
 from pilot.networking.filters import FilterChain, inbound_http, listener_filter, tcp_proxy
@@ -102,7 +102,7 @@ class Inbound:
                     number = workload.port(port)
                 else:
                     number = port.target_port if isinstance(port.target_port, int) and port.target_port else port.number
-                if number:
+                if 0 < number <= MAX_PORT and number != SIDECAR_INBOUND:
                     claim = Served(service.key, service.name, port.number, port.name, port.protocol)
                     served.setdefault(number, []).append(claim)
         policies = push.peer_policies

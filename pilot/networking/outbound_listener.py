@@ -16,7 +16,7 @@ from envoy.config.listener.v3 import listener_pb2
 
 from common.config.kinds.mesh import MeshConfig
 from common.config.resource import ResourceKey
-from common.mesh.names import SIDECAR_OUTBOUND
+from common.mesh.names import SIDECAR_INBOUND, SIDECAR_OUTBOUND
 from pilot.model.scope import Scope
 from pilot.model.service import Port, Protocol, Service
 from pilot.networking.filters import FilterChain, listener_filter, outbound_http, tcp_proxy
@@ -79,6 +79,9 @@ def draft_listeners(scope: Scope, mesh: MeshConfig, *, bind: str, met: tuple[tup
             port = service.port(number)
             if port is not None:
                 _add(ports, scope, service, port, place, wildcard, redirected=not bind)
+    if not bind:
+        for number in (SIDECAR_OUTBOUND, SIDECAR_INBOUND):
+            ports.pop((wildcard, number), None)  # the virtual listeners have these addresses, and Envoy refuses a second one
     rest = PASSTHROUGH if mesh.outboundTrafficPolicy.mode == "ALLOW_ANY" else BLACK_HOLE
     for (address, number), collected in sorted(ports.items()):
         chains = distinct(collected.chains)

@@ -29,7 +29,7 @@ from pilot.networking.names import outbound_cluster
 from pilot.networking.route_headers import LegacyHeaders, apply_headers
 from pilot.networking.route_match import Place, UnusableMatchError, is_catch_all, operation_path, set_match
 from pilot.networking.route_policy import add_hash_policy, set_cors, set_fault, set_retries, set_timeout
-from pilot.networking.wire import set_seconds
+from pilot.networking.wire import bounded_weight, is_value, set_seconds
 
 Route = route_components_pb2.Route
 RouteAction = route_components_pb2.RouteAction
@@ -130,7 +130,7 @@ def _name(http: HTTPRoute, match: HTTPMatchRequest | None) -> str:
 
 def _set_redirect(route: Route, redirect: HTTPRedirect) -> bool:
     code = _REDIRECTS.get(redirect.redirectCode)
-    if code is None:
+    if code is None or not is_value(redirect.authority) or not is_value(redirect.uri):
         return False
     route.redirect.response_code = code
     if redirect.authority:
@@ -145,18 +145,21 @@ def _set_action(route: Route, scope: Scope, rule: RoutingRule, place: Place, htt
     action = route.route
     set_timeout(action, http.timeout)
     set_retries(action, http.retries)
-    if http.rewrite is not None and http.rewrite.uri:
+    if http.rewrite is not None and http.rewrite.uri and is_value(http.rewrite.uri):
         action.prefix_rewrite = http.rewrite.uri
     authority = (http.rewrite.authority if http.rewrite is not None else "") or authority
-    if authority:
+    if authority and is_value(authority):
         action.host_rewrite_literal = authority
-    if http.mirror is not None and http.mirrorPercent != 0:
-        mirror = action.request_mirror_policies.add(cluster=resolve(scope, rule, http.mirror, place).cluster)
+    copied = resolve(scope, rule, http.mirror, place).cluster if http.mirror is not None else ""
+    if copied and is_value(copied) and http.mirrorPercent != 0:
+        mirror = action.request_mirror_policies.add(cluster=copied)
         mirror.runtime_fraction.default_value.numerator = min(max(100 if http.mirrorPercent is None else http.mirrorPercent, 0), 100)
     usable = http.route if len(http.route) == 1 else tuple(choice for choice in http.route if choice.weight > 0)
     if not usable:
         return []
     targets = [resolve(scope, rule, choice.destination, place) for choice in usable]
+    if not all(is_value(target.cluster) for target in targets):
+        return []
     for target, choice in zip(targets, usable, strict=True):
         if target.service is not None:
             _add_hashing(action, scope, target, choice.destination)
@@ -187,7 +190,7 @@ def _legacy(choice: HTTPRouteDestination) -> LegacyHeaders:
 def _set_single(route: Route, target: Target, choice: HTTPRouteDestination) -> None:
     route.route.cluster = target.cluster
     authority = apply_headers(route, choice.headers, _legacy(choice))
-    if authority and not route.route.host_rewrite_literal:
+    if authority and is_value(authority) and not route.route.host_rewrite_literal:
         route.route.host_rewrite_literal = authority
     name_service(route, target.mesh_service)
 
@@ -196,9 +199,9 @@ def _set_weighted(route: Route, targets: list[Target], choices: tuple[HTTPRouteD
     services = {target.mesh_service for target in targets}
     for target, choice in zip(targets, choices, strict=True):
         weighted = route.route.weighted_clusters.clusters.add(name=target.cluster)
-        weighted.weight.value = choice.weight
+        weighted.weight.value = bounded_weight(choice.weight)
         authority = apply_headers(weighted, choice.headers, _legacy(choice))
-        if authority:
+        if authority and is_value(authority):
             weighted.host_rewrite_literal = authority
         if len(services) > 1:
             _forward(weighted, target.mesh_service)

@@ -15,6 +15,7 @@ from typing import Protocol
 from envoy.config.core.v3 import base_pb2
 
 from common.config.kinds.networking import HeaderOperations, Headers
+from pilot.networking.wire import is_value
 
 _AUTHORITY = frozenset({"host", ":authority"})
 _SAFE_COMMAND = re.compile(
@@ -94,7 +95,7 @@ def _add_all(target: HeaderList, operations: HeaderOperations, appended: dict[st
         (appended, option.APPEND_IF_EXISTS_OR_ADD),
     ):
         for name in sorted(values):
-            if _usable(name):
+            if _usable(name) and is_value(values[name]):
                 added = target.add()
                 added.header.key = name
                 added.header.value = escape(values[name])
@@ -106,4 +107,9 @@ def _removable(names: Iterable[str]) -> list[str]:
 
 
 def _usable(name: str) -> bool:
-    return name.lower() != "host" and _NAME.match(name) is not None
+    return name.lower() != "host" and is_header_name(name)
+
+
+def is_header_name(name: str) -> bool:
+    """A token of HTTP; the `:`-names are none."""
+    return _NAME.match(name) is not None

@@ -17,6 +17,7 @@ from envoy.type.matcher.v3 import string_pb2
 from common.config.kinds.networking import HTTPMatchRequest, StringMatch
 from pilot.model.labels import LabelSet, label_set
 from pilot.model.virtual_services import RoutingRule
+from pilot.networking.route_headers import is_header_name
 
 MAX_REGEX = 1024
 """Characters. Longer programs are Envoy's memory, not ours to spend."""
@@ -49,7 +50,7 @@ class UnusableMatchError(ValueError):
 @lru_cache(maxsize=4096)
 def is_valid_regex(pattern: str) -> bool:
     """Whether Envoy would compile it: RE2's opinion, not Python's."""
-    if len(pattern) > MAX_REGEX:
+    if not 0 < len(pattern) <= MAX_REGEX:
         return False
     options = re2.Options()
     options.log_errors = False
@@ -77,7 +78,7 @@ def checked_regex(pattern: str) -> str:
     if pattern == "*":
         return ".*"
     if not is_valid_regex(pattern):
-        raise UnusableMatchError(f"{pattern!r} is not an RE2 expression of at most {MAX_REGEX} characters")
+        raise UnusableMatchError(f"{pattern!r} is not an RE2 expression of 1 to {MAX_REGEX} characters")
     return pattern
 
 
@@ -98,6 +99,8 @@ def set_match(target: route_components_pb2.RouteMatch, match: HTTPMatchRequest |
         if value is not None:
             _add_header(target, name, value)
     for name in sorted(match.queryParams):
+        if not name:
+            raise UnusableMatchError("a query parameter without a name")
         parameter = target.query_parameters.add(name=name)
         if _is_presence(match.queryParams[name]):
             parameter.present_match = True
@@ -120,6 +123,8 @@ def _set_path(target: route_components_pb2.RouteMatch, uri: StringMatch | None) 
 
 
 def _add_header(target: route_components_pb2.RouteMatch, name: str, match: StringMatch) -> None:
+    if not is_header_name(name.removeprefix(":")):
+        raise UnusableMatchError(f"{name!r} is not the name of a header")
     header = target.headers.add(name=name)
     if _is_presence(match):
         header.present_match = True

@@ -14,7 +14,8 @@ from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.type.v3 import percent_pb2
 
 from common.config.kinds.networking import Abort, CorsPolicy, Delay, HTTPFaultInjection, HTTPRetry, LoadBalancerSettings
-from pilot.networking.wire import optional_seconds, pack, set_seconds
+from pilot.networking.route_headers import is_header_name
+from pilot.networking.wire import bounded, optional_seconds, pack, set_seconds
 
 RetryPolicy = route_components_pb2.RetryPolicy
 RouteAction = route_components_pb2.RouteAction
@@ -45,7 +46,7 @@ def set_retries(action: RouteAction, retries: HTTPRetry | None) -> None:
         return
     policy = action.retry_policy
     policy.CopyFrom(default_retry_policy())
-    policy.num_retries.value = retries.attempts
+    policy.num_retries.value = bounded(retries.attempts)
     if (per_try := optional_seconds(retries.perTryTimeout)) is not None:
         set_seconds(policy.per_try_timeout, per_try)
     if retries.retryOn:
@@ -80,10 +81,12 @@ def add_hash_policy(action: RouteAction, settings: LoadBalancerSettings | None) 
     hashing = settings.consistentHash if settings is not None else None
     if hashing is None:
         return
+    if hashing.httpHeaderName and not is_header_name(hashing.httpHeaderName):
+        return
     policy = action.hash_policy.add()
     if hashing.httpHeaderName:
         policy.header.header_name = hashing.httpHeaderName
-    elif hashing.httpCookie is not None:
+    elif hashing.httpCookie is not None and hashing.httpCookie.name:
         policy.cookie.name = hashing.httpCookie.name
         policy.cookie.path = hashing.httpCookie.path
         if (ttl := optional_seconds(hashing.httpCookie.ttl)) is not None:

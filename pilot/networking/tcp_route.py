@@ -7,8 +7,10 @@ Chains are plain values here, so that listeners can merge and compare them befor
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from common.config.kinds.networking import L4MatchAttributes, RouteDestination, TLSMatchAttributes
 from common.config.resource import ResourceKey
@@ -19,6 +21,9 @@ from pilot.model.virtual_services import RoutingRule
 from pilot.networking.names import outbound_cluster
 from pilot.networking.route import resolve
 from pilot.networking.route_match import Place
+from pilot.networking.wire import bounded_weight
+
+_SERVER_NAME: Final = re.compile(r"(\*\.)?[^*\0]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ def service_chains(scope: Scope, service: Service, port: Port, place: Place, *, 
         chains = [chain for rule in rules for chain in tls_chains(scope, rule, place, prefixes)]
         if not chains:
             names = () if addressed or prefixes else sni_names((service.hostname,))
-            chains = [_default(service, port, server_names=names, prefixes=prefixes)]
+            if names is not None:
+                chains = [_default(service, port, server_names=names, prefixes=prefixes)]
         yield from chains
         return
     terminal = False
@@ -68,8 +74,9 @@ def tls_chains(scope: Scope, rule: RoutingRule, place: Place, prefixes: tuple[st
         if destination is None:
             continue
         for match in route.match:
-            if _admits(rule, match, place):
-                yield TcpChain(*destination, sni_names(match.sniHosts), mask(match.destinationSubnets) or prefixes, rule.key)
+            names = sni_names(match.sniHosts)
+            if names is not None and _admits(rule, match, place):
+                yield TcpChain(*destination, names, mask(match.destinationSubnets) or prefixes, rule.key)
 
 
 def tcp_chains(scope: Scope, rule: RoutingRule, place: Place, prefixes: tuple[str, ...]) -> Iterator[TcpChain]:
@@ -101,16 +108,16 @@ def _weighted(
     usable = choices if len(choices) == 1 else tuple(choice for choice in choices if choice.weight > 0)
     if not usable:
         return None
-    clusters = tuple((resolve(scope, rule, choice.destination, place).cluster, choice.weight or 1) for choice in usable)
+    clusters = tuple((resolve(scope, rule, choice.destination, place).cluster, bounded_weight(choice.weight)) for choice in usable)
     return clusters, clusters[0][0] if len(clusters) == 1 else f"{rule.key.name}.{rule.key.namespace}"
 
 
-def sni_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Sorted server names that Envoy accepts: `*` means no condition at all, and of wildcards only `*.domain` is possible."""
+def sni_names(names: Iterable[str]) -> tuple[str, ...] | None:
+    """Sorted server names that Envoy accepts: plain ones and `*.domain`. `*` means no condition at all; None that no name is usable."""
     unique = {name.lower() for name in names}
     if "*" in unique:
         return ()
-    return tuple(sorted(name for name in unique if not hosts.is_wildcard(name) or name.startswith("*.")))
+    return tuple(sorted(filter(_SERVER_NAME.match, unique))) or None
 
 
 def mask(subnets: Iterable[str]) -> tuple[str, ...]:

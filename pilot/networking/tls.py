@@ -17,6 +17,7 @@ from pilot.networking.wire import pack
 Matcher = common_pb2.SubjectAltNameMatcher
 
 TLS_SOCKET = "envoy.transport_sockets.tls"
+MAX_SNI = 255
 MESH_ALPN = "istio"
 """What a mesh client offers first: the permissive side tells its mutual TLS from an application's own TLS by it."""
 
@@ -80,7 +81,7 @@ def mutual_upstream(socket: base_pb2.TransportSocket, *, sni: str, sans: Iterabl
     context.common_tls_context.alpn_protocols.append(MESH_ALPN)
     if http2:
         context.common_tls_context.alpn_protocols.append("h2")
-    context.sni = sni
+    _set_sni(context, sni)
     socket.name = TLS_SOCKET
     pack(context, socket.typed_config)
 
@@ -102,7 +103,7 @@ def originated_upstream(socket: base_pb2.TransportSocket, settings: TLSSettings,
         certificate.private_key.filename = settings.privateKey
     if http2:
         context.common_tls_context.alpn_protocols.append("h2")
-    context.sni = settings.sni
+    _set_sni(context, settings.sni)
     socket.name = TLS_SOCKET
     pack(context, socket.typed_config)
 
@@ -126,6 +127,12 @@ def mutual_downstream(socket: base_pb2.TransportSocket, *, trust_domains: Iterab
     parameters.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
     socket.name = TLS_SOCKET
     pack(context, socket.typed_config)
+
+
+def _set_sni(context: tls_pb2.UpstreamTlsContext, name: str) -> None:
+    """A name longer than TLS allows would cost the whole cluster; without it only policies on the server name miss it."""
+    if len(name.encode()) <= MAX_SNI and "\0" not in name:
+        context.sni = name
 
 
 def _client_parameters(context: tls_pb2.UpstreamTlsContext) -> None:

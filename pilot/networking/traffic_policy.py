@@ -15,11 +15,11 @@ from common.config.kinds.mesh import MeshConfig
 from common.config.kinds.networking import ConnectionPoolSettings, HTTPSettings, LoadBalancerSettings, OutlierDetection, TcpKeepalive
 from pilot.model.destination_rules import PortPolicy
 from pilot.model.service import Protocol
-from pilot.networking.wire import optional_seconds, pack, set_seconds
+from pilot.networking.wire import UINT32_MAX, bounded, optional_seconds, pack, set_seconds
 
 Cluster = cluster_pb2.Cluster
 
-UNLIMITED: Final = 2**32 - 1
+UNLIMITED: Final = UINT32_MAX
 MAX_CONCURRENT_STREAMS: Final = 1_073_741_824
 DEFAULT_RING_SIZE: Final = 1024
 MAX_RING_SIZE: Final = 8_388_608
@@ -51,16 +51,16 @@ def apply_connection_pool(cluster: Cluster, pool: ConnectionPoolSettings | None,
     keepalive = mesh.tcpKeepalive
     if pool is not None and (tcp := pool.tcp) is not None:
         if tcp.maxConnections > 0:
-            limits.max_connections.value = tcp.maxConnections
+            limits.max_connections.value = bounded(tcp.maxConnections)
         timeout = optional_seconds(tcp.connectTimeout) or timeout
         keepalive = tcp.tcpKeepalive or keepalive
     if pool is not None and (http := pool.http) is not None:
         if http.http1MaxPendingRequests > 0:
-            limits.max_pending_requests.value = http.http1MaxPendingRequests
+            limits.max_pending_requests.value = bounded(http.http1MaxPendingRequests)
         if http.http2MaxRequests > 0:
-            limits.max_requests.value = http.http2MaxRequests
+            limits.max_requests.value = bounded(http.http2MaxRequests)
         if http.maxRetries > 0:
-            limits.max_retries.value = http.maxRetries
+            limits.max_retries.value = bounded(http.maxRetries)
     set_seconds(cluster.connect_timeout, timeout or 1.0)
     _apply_keepalive(cluster, keepalive)
 
@@ -78,7 +78,7 @@ def _apply_keepalive(cluster: Cluster, keepalive: TcpKeepalive | None) -> None:
     target = cluster.upstream_connection_options.tcp_keepalive
     target.SetInParent()
     if keepalive.probes > 0:
-        target.keepalive_probes.value = keepalive.probes
+        target.keepalive_probes.value = bounded(keepalive.probes)
     if time := optional_seconds(keepalive.time):
         target.keepalive_time.value = round(time)
     if interval := optional_seconds(keepalive.interval):
@@ -104,7 +104,7 @@ def apply_protocol(cluster: Cluster, protocol: Protocol, http: HTTPSettings | No
     if idle is not None:
         set_seconds(options.common_http_protocol_options.idle_timeout, idle)
     if per_connection > 0:
-        options.common_http_protocol_options.max_requests_per_connection.value = per_connection
+        options.common_http_protocol_options.max_requests_per_connection.value = bounded(per_connection)
     pack(options, cluster.typed_extension_protocol_options[HTTP_OPTIONS])
 
 
@@ -120,7 +120,7 @@ def _apply_outlier_detection(cluster: Cluster, detection: OutlierDetection | Non
     target = cluster.outlier_detection
     target.SetInParent()
     if detection.consecutiveErrors > 0:
-        target.consecutive_gateway_failure.value = detection.consecutiveErrors
+        target.consecutive_gateway_failure.value = bounded(detection.consecutiveErrors)
         target.enforcing_consecutive_gateway_failure.value = 100
         target.enforcing_consecutive_5xx.value = 0
     if (interval := optional_seconds(detection.interval)) is not None and interval > 0:
@@ -145,7 +145,7 @@ def _apply_load_balancer(cluster: Cluster, settings: LoadBalancerSettings | None
         cluster.lb_policy = Cluster.CLUSTER_PROVIDED
     elif settings is not None and settings.consistentHash is not None:
         cluster.lb_policy = Cluster.RING_HASH
-        size = settings.consistentHash.minimumRingSize or DEFAULT_RING_SIZE
+        size = max(settings.consistentHash.minimumRingSize, 0) or DEFAULT_RING_SIZE
         cluster.ring_hash_lb_config.minimum_ring_size.value = min(size, MAX_RING_SIZE)
     elif settings is not None and settings.simple is not None:
         cluster.lb_policy = _SIMPLE[settings.simple]

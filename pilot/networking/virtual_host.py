@@ -17,6 +17,7 @@ from pilot.networking.mixerclient import INTERNAL_HEADERS
 from pilot.networking.names import PASSTHROUGH
 from pilot.networking.route import Route, VirtualHost, default_route, rule_routes
 from pilot.networking.route_match import Place
+from pilot.networking.wire import is_value
 
 _EXTRA_HOST_PORT = 80
 """Istio's rule: a host that is no registered service is routed on this port only."""
@@ -39,7 +40,7 @@ def outbound_routes(
     configuration.validate_clusters.value = False
     by_age = [virtual_host for _, virtual_host in sorted(builder.virtual_hosts, key=lambda ranked: ranked[0])]
     configuration.virtual_hosts.extend(sorted(unique_domains(by_age), key=lambda virtual_host: virtual_host.name))
-    if not only:
+    if not only and not any("*" in virtual_host.domains for virtual_host in configuration.virtual_hosts):
         configuration.virtual_hosts.append(_catch_all(allow_any))
     return configuration, tuple(dict.fromkeys(builder.sources))
 
@@ -147,9 +148,10 @@ def unique_domains(virtual_hosts: Sequence[VirtualHost]) -> Iterator[VirtualHost
     for full in (True, False):
         for number, virtual_host in enumerate(virtual_hosts):
             for domain in virtual_host.domains[:2] if full else virtual_host.domains[2:]:
-                owners.setdefault(domain.lower(), number)
+                if is_value(domain):
+                    owners.setdefault(domain.lower(), number)
     for number, virtual_host in enumerate(virtual_hosts):
-        kept = [domain for domain in dict.fromkeys(map(str.lower, virtual_host.domains)) if owners[domain] == number]
+        kept = [domain for domain in dict.fromkeys(map(str.lower, virtual_host.domains)) if owners.get(domain) == number]
         if len(kept) == len(virtual_host.domains):
             yield virtual_host
         elif kept:

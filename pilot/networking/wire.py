@@ -6,6 +6,8 @@ Everything that becomes bytes goes through `serialize`, inside `Any` too: equal 
 
 from __future__ import annotations
 
+from typing import Final
+
 from envoy.config.core.v3 import address_pb2, config_source_pb2
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
@@ -13,7 +15,14 @@ from google.protobuf.message import Message
 from common.config.duration import DurationError
 from common.config.duration import seconds as parse_seconds
 
-_PREFIX = "type.googleapis.com/"
+MAX_WEIGHT: Final = 1_000_000
+UINT32_MAX: Final = 2**32 - 1
+MAX_SECONDS: Final = 315_360_000.0
+"""Ten years: what is longer means *for ever*, and would overflow Envoy's nanoseconds."""
+_TICK: Final = 1e-6
+"""Less than a microsecond is nothing: it would round to a zero where Envoy demands more."""
+_FORBIDDEN: Final = frozenset("\0\r\n")
+_PREFIX: Final = "type.googleapis.com/"
 
 
 def serialize(message: Message) -> bytes:
@@ -41,13 +50,31 @@ def set_seconds(field: duration_pb2.Duration, seconds: float) -> None:
 
 
 def optional_seconds(text: str | None) -> float | None:
-    """A duration of the configuration; None when absent. Galley refuses malformed ones, so one that got here counts as absent."""
+    """A duration of the configuration; None when absent. Galley refuses malformed and negative ones, so one that got here counts as absent."""
     if text is None:
         return None
     try:
-        return parse_seconds(text)
+        seconds = parse_seconds(text)
     except DurationError:
         return None
+    if seconds < 0:
+        return None
+    return min(seconds, MAX_SECONDS) if seconds >= _TICK else 0.0
+
+
+def bounded(number: int) -> int:
+    """A count as a field of 32 bits takes it: assignment of anything else would raise."""
+    return min(max(number, 0), UINT32_MAX)
+
+
+def bounded_weight(weight: int) -> int:
+    """A weight of at least 1, small enough that no sum of weights overflows."""
+    return min(max(weight, 1), MAX_WEIGHT)
+
+
+def is_value(text: str) -> bool:
+    """Whether Envoy takes the text as a header's value, or as a part of one: no control characters that end it."""
+    return _FORBIDDEN.isdisjoint(text)
 
 
 def set_ads(source: config_source_pb2.ConfigSource) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from common.config.kinds import core
 from common.config.resource import Resource
 from common.mesh.names import SERVICE_DOMAIN
-from pilot.model.service import Endpoint, Port, Resolution, Service, ServiceKey
+from pilot.model.service import MAX_PORT, Endpoint, Port, Resolution, Service, ServiceKey
 from pilot.registry import protocol
+from pilot.registry.addresses import virtual_address
 
 EXPORT_ANNOTATION = "networking.istio.io/exportTo"
 ACCOUNTS_ANNOTATION = "alpha.istio.io/canonical-serviceaccounts"
@@ -21,6 +22,7 @@ def service(resource: Resource[core.Service], digest: bytes, *, private_by_defau
     export = metadata.annotations.get(EXPORT_ANNOTATION)
     headless = spec.clusterIP == "None"
     external = spec.type == "ExternalName"
+    address = virtual_address(spec.clusterIP)
     return Service(
         key=ServiceKey(resource.namespace, f"{resource.name}.{resource.namespace}.{SERVICE_DOMAIN}"),
         name=resource.name,
@@ -32,9 +34,10 @@ def service(resource: Resource[core.Service], digest: bytes, *, private_by_defau
                 target_port=port.targetPort or port.port,
             )
             for port in spec.ports
+            if 0 < port.port <= MAX_PORT
         ),
         resolution=Resolution.DNS if external else Resolution.PASSTHROUGH if headless else Resolution.CLIENT_SIDE,
-        addresses=(spec.clusterIP,) if spec.clusterIP and not headless and not external else (),
+        addresses=(address,) if address is not None and not external else (),
         mesh_external=external,
         private=private_by_default if export is None else "." in export.split(","),
         headless=headless,

@@ -6,7 +6,6 @@ Istio 1.4 made one service for each host *and* address; here a service has sever
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
 from common.config.kinds.networking import ServiceEntry
@@ -14,8 +13,9 @@ from common.config.resource import Resource
 from pilot.model.digest import combine
 from pilot.model.hosts import is_wildcard
 from pilot.model.order import is_private
-from pilot.model.service import Endpoint, Port, Resolution, Service, ServiceKey
+from pilot.model.service import MAX_PORT, Endpoint, Port, Resolution, Service, ServiceKey
 from pilot.registry import protocol
+from pilot.registry.addresses import virtual_address
 from pilot.registry.workloads import accepts_mtls, locality, spiffe_id
 
 _RESOLUTION = {"NONE": Resolution.PASSTHROUGH, "STATIC": Resolution.CLIENT_SIDE, "DNS": Resolution.DNS}
@@ -24,11 +24,15 @@ _RESOLUTION = {"NONE": Resolution.PASSTHROUGH, "STATIC": Resolution.CLIENT_SIDE,
 def services(resource: Resource[ServiceEntry], digest: bytes, *, default_export: tuple[str, ...]) -> Iterator[Service]:
     """One service per host. Addresses that are none are skipped; `/32` becomes a plain address."""
     spec = resource.spec
-    addresses = tuple(address for text in spec.addresses if (address := _address(text)) is not None)
+    addresses = tuple(address for text in spec.addresses if (address := virtual_address(text)) is not None)
     ports = tuple(
-        Port(name=port.name, number=port.number, protocol=protocol.parse(port.protocol), target_port=port.number) for port in spec.ports
+        Port(name=port.name, number=port.number, protocol=protocol.parse(port.protocol), target_port=port.number)
+        for port in spec.ports
+        if 0 < port.number <= MAX_PORT
     )
     for host in spec.hosts:
+        if not host:
+            continue
         yield Service(
             key=ServiceKey(resource.namespace, host),
             name=host,
@@ -68,11 +72,3 @@ def inline_endpoints(service: Service, resource: Resource[ServiceEntry], *, trus
             namespace=resource.namespace,
             source=resource.key,
         )
-
-
-def _address(text: str) -> str | None:
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return None
-    return str(network.network_address) if network.num_addresses == 1 else str(network)

@@ -104,6 +104,7 @@ spec: {hosts: [e.example], ports: [{number: 443, name: tls, protocol: TLS}], res
 def test_server_names_and_networks_as_envoy_accepts_them() -> None:
     assert sni_names(["B.example", "*.a.example", "*bad", "b.example"]) == ("*.a.example", "b.example")
     assert sni_names(["a.example", "*"]) == ()
+    assert sni_names(["", "foo.*", "*bad", "a\0b"]) is None
     assert mask(["10.1.2.3/8", "10.0.0.0/8", "nonsense", "0.0.0.0/0", "192.168.0.1"]) == ("10.0.0.0/8", "192.168.0.1/32")
 
 
