@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from common.identity.kubeconfig import write_kubeconfig
 from deploy.cli.errors import CliError
 from deploy.cli.main import fourmast
-from common.identity.kubeconfig import write_kubeconfig
 from tests.running_galley import RunningGalley, api_token, authority, running_galley
 
 

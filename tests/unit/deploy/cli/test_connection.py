@@ -15,10 +15,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from common.identity.kubeconfig import write_kubeconfig
 from deploy.cli.connection import Connection, RefusedError, Target, find_kubeconfig, read_target
 from deploy.cli.errors import CliError
 from deploy.cli.wait import until_applied
-from common.identity.kubeconfig import write_kubeconfig
 from tests.running_citadel import new_authority, running_citadel
 
 Run = Callable[..., Any]
