@@ -19,3 +19,6 @@ def _build(settings: MixerSettings) -> Component:
 
 
 main = part_command("mixer", MixerSettings, _build, about="Policy and telemetry: attributes become decisions and metrics.")
+
+if __name__ == "__main__":
+    main()
