@@ -92,7 +92,8 @@ class Process:
         try:
             await asyncio.wait_for(self._process.wait(), grace)
         except TimeoutError:
-            log.info("did not stop in time", process=self.name, grace_seconds=grace)
+            if grace >= KILL_AFTER:  # who gives less time expects this
+                log.warning("did not stop in time", process=self.name, grace_seconds=grace)
         await self.kill()
 
     async def kill(self) -> None:
