@@ -42,6 +42,7 @@ class ProxyDocument(msgspec.Struct, frozen=True, kw_only=True):
     interception: str = "REDIRECT"
     outboundBind: str = ""
     application: str = "127.0.0.1"
+    locality: str = ""
     show: tuple[str, ...] = ("clusters", "listeners", "routes", "endpoints")
 
 
@@ -60,6 +61,7 @@ def proxy_of(name: str, document: ProxyDocument) -> Proxy:
         interception="NONE" if document.interception == "NONE" else "REDIRECT",
         outbound_bind=document.outboundBind,
         application_address=document.application,
+        locality=document.locality,
     )
 
 

@@ -5,8 +5,8 @@ A *group* is a set of Envoy resources that many proxies share. It is generated o
 so a key holds only what really changes the output:
 
 * shared resources hold no proxy address and no identity: certificates are SDS names, the proxy's own names appear nowhere;
-* outbound clusters, endpoints and routes are keyed by *scope* (the namespace whose view it is; later a Sidecar resource) and by proxy type;
-  routes also by which `sourceLabels` conditions the proxy meets;
+* outbound clusters and routes are keyed by *scope* (the namespace whose view it is; later a Sidecar resource) and by proxy type; routes
+  and listeners also by which `sourceLabels` conditions the proxy meets, never by its labels;
 * endpoints are keyed by the service and the subset's labels, not by scope, so that all scopes share them; by locality only when
   locality load balancing is on;
 * outbound listeners are keyed by scope and interception mode; in NONE mode also by the address on which they are bound;
@@ -23,6 +23,7 @@ from collections.abc import Collection, Hashable, Iterator
 from typing import NamedTuple
 
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from pilot.model.destination_rules import effective_policy
 from pilot.model.labels import LabelSet, label_set, selects
 from pilot.model.proxy import Proxy
 from pilot.model.push import PushContext
@@ -55,9 +56,10 @@ def plan(push: PushContext, proxy: Proxy, type_url: str, names: Collection[str] 
     if type_url == TYPE_ROUTE:
         return tuple(GroupKey(type_url, "routes", (_routes(push, proxy, name),)) for name in sorted(names or ()))
     if type_url == TYPE_ENDPOINT:
+        locality = proxy.locality if push.mesh.localityLbSetting is not None else ""
         if not isinstance(names, frozenset):
-            return _endpoints(push, proxy.namespace, names or ())
-        return push.plans.get((proxy.namespace, names), lambda: _endpoints(push, proxy.namespace, names))
+            return _endpoints(push, proxy.namespace, locality, names or ())
+        return push.plans.get((proxy.namespace, locality, names), lambda: _endpoints(push, proxy.namespace, locality, names))
     return ()
 
 
@@ -87,21 +89,23 @@ def _routes(push: PushContext, proxy: Proxy, name: str) -> groups.Group:
     return groups.InboundRoutes(name, inbound)
 
 
-def _endpoints(push: PushContext, namespace: str, names: Collection[str]) -> tuple[GroupKey, ...]:
-    return tuple(GroupKey(TYPE_ENDPOINT, "endpoints", (_endpoint_group(push, namespace, name),)) for name in sorted(names))
+def _endpoints(push: PushContext, namespace: str, locality: str, names: Collection[str]) -> tuple[GroupKey, ...]:
+    return tuple(GroupKey(TYPE_ENDPOINT, "endpoints", (_endpoint_group(push, namespace, locality, name),)) for name in sorted(names))
 
 
-def _endpoint_group(push: PushContext, namespace: str, name: str) -> groups.Endpoints:
+def _endpoint_group(push: PushContext, namespace: str, locality: str, name: str) -> groups.Endpoints:
     scope = push.scope(namespace)
     parsed = ClusterName.parse(name)
     service = scope.by_host.get(parsed.host) if parsed is not None and parsed.direction == "outbound" else None
     if parsed is None or service is None:
         return groups.Endpoints(name)
-    if not parsed.subset:
-        return groups.Endpoints(name, service.key, parsed.port, ())
-    rule = scope.destination_rule(service)
-    subset = rule.subsets.get(parsed.subset) if rule is not None else None
-    return groups.Endpoints(name, service.key, parsed.port, label_set(subset.labels) if subset is not None else None)
+    rule = scope.destination_rule(service) if parsed.subset or locality else None
+    labels: LabelSet | None = ()
+    if parsed.subset:
+        subset = rule.subsets.get(parsed.subset) if rule is not None else None
+        labels = label_set(subset.labels) if subset is not None else None
+    detects_failure = bool(locality) and effective_policy(rule, parsed.subset, parsed.port).outlier_detection is not None
+    return groups.Endpoints(name, service.key, parsed.port, labels, locality, detects_failure)
 
 
 def _inbound(push: PushContext, proxy: Proxy) -> Inbound:

@@ -22,6 +22,7 @@ from pilot.networking.cluster import ServiceView, service_clusters, special_clus
 from pilot.networking.endpoint import load_assignment
 from pilot.networking.gateway import GatewayPort, gateway_listener, gateway_routes, merge
 from pilot.networking.inbound import Inbound, InboundPort, inbound_clusters, inbound_listeners, inbound_routes
+from pilot.networking.locality import apply_locality
 from pilot.networking.outbound_listener import ListenerDraft, build_listener, draft_listeners, virtual_outbound
 from pilot.networking.resource import Generated, generated
 from pilot.networking.route_match import Place
@@ -102,11 +103,15 @@ class Endpoints:
     port: int = 0
     labels: LabelSet | None = ()
     """The subset's labels; None for a subset that no rule defines."""
+    locality: str = ""
+    """Of the clients; empty when the mesh has no locality load balancing."""
+    detects_failure: bool = False
+    """The cluster has outlier detection, so priorities make sense."""
 
     def fingerprint(self, push: PushContext) -> Hashable:
         if self.service is None or self.labels is None:
             return None
-        return (push.catalog.endpoints(self.service).digest, push.authentication_digest)
+        return (push.catalog.endpoints(self.service).digest, push.authentication_digest)  # MeshConfig is part of the latter
 
     def generate(self, push: PushContext) -> Iterator[Generated]:
         service = push.catalog.by_key.get(self.service) if self.service is not None else None
@@ -116,6 +121,8 @@ class Endpoints:
             return
         known = push.catalog.endpoints(service.key).endpoints
         assignment = load_assignment(self.cluster, service, port, known, labels=dict(self.labels), policies=push.peer_policies)
+        if self.locality and push.mesh.localityLbSetting is not None:
+            apply_locality(assignment, push.mesh.localityLbSetting, self.locality, detects_failure=self.detects_failure)
         yield generated(self.cluster, assignment, (service.source, *(endpoint.source for endpoint in known)))
 
 
