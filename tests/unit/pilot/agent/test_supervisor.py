@@ -51,7 +51,7 @@ async def live(admin: Admin) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - a process tells nobody
+        while not condition():
             await asyncio.sleep(0.01)
 
 
