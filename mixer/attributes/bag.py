@@ -36,7 +36,7 @@ class Tracker:
     def get(self, name: str) -> Any:
         """The value or None. Compiled code calls this where the untracked variant reads the dict."""
         value = self._bag.get(name)
-        if isinstance(value, Mapping):
+        if value.__class__ is not str and isinstance(value, Mapping):
             return TrackedMap(name, value, self._seen)
         self._seen[name, None] = value is not None
         return value

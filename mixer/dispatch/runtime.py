@@ -43,7 +43,7 @@ class Runtime:
         self.metrics = metrics or MixerMetrics(Registry())
         self._snapshot = Snapshot()
         self._clock = clock
-        self._shedder = LoadShedder(shedding, clock())
+        self._sheds, self._shedder = shedding.mode != "disabled", LoadShedder(shedding, clock())
         self._calls = Calls(self.metrics, clock)
         self._users: Counter[int] = Counter()
         self._released = asyncio.Event()
@@ -130,10 +130,11 @@ class Runtime:
     def _work(self, cost: int) -> Iterator[Snapshot]:
         """Admission, latency and the count of calls in flight."""
         began = self._clock()
-        try:
-            self._shedder.admit(cost, began)
-        finally:
-            self.metrics.shed.set(self._shedder.shed)
+        if self._sheds:
+            try:
+                self._shedder.admit(cost, began)
+            finally:
+                self.metrics.shed.set(self._shedder.shed)
         snapshot = self._snapshot
         self._users[snapshot.id] += 1
         try:
@@ -143,8 +144,9 @@ class Runtime:
             if not self._users[snapshot.id]:
                 del self._users[snapshot.id]
                 self._released.set()
-            now = self._clock()
-            self._shedder.observe(now - began, now)
+            if self._sheds:
+                now = self._clock()
+                self._shedder.observe(now - began, now)
 
     def _run(self, program: Program, source: Any, failures: list[str]) -> list[list[Any]]:
         rows: list[list[Any]] = [[] for _ in range(program.slots)]
