@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`citadel serve | config check | version`, and `citadel token create`, which asks a running Citadel."""
+"""`citadel serve | config check | version`, `citadel token create`, which asks a running Citadel, and `citadel kubeconfig`."""
 
 from __future__ import annotations
 
@@ -74,6 +74,26 @@ def create(
 
     msgspec.convert(answer["joinFile"], JoinFile).save(out)
     click.echo(f"wrote {out}: token {answer['id']} for {answer['joinFile']['spiffeId']}, {uses or 'any number of'} use(s) within {ttl}")
+
+
+@main.command()
+@click.option(
+    "--galley-address", default=f"127.0.0.1:{names.GALLEY_REST}", show_default=True, help="Galley's REST interface, as its users reach it"
+)
+@click.option("--name", default="fourmast", show_default=True, help="what the mesh is called there")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="kubeconfig to write (0600)")
+@click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), default=Path(".fourmast"), show_default=True)
+def kubeconfig(galley_address: str, name: str, out: Path, state_dir: Path) -> None:
+    """Write the administrator's kubeconfig, for `fourmast` and kubectl. Whoever reads it can change the whole mesh."""
+    from common.identity.kubeconfig import write_kubeconfig
+
+    try:
+        token = (state_dir / "admin.token").read_text().strip()
+        write_kubeconfig(out, name=name, galley=galley_address, roots=state_dir / "roots.pem", token=token)
+    except OSError as error:
+        click.echo(f"citadel: {error.filename}: {error.strerror}; has a Citadel with this state directory been started?", err=True)
+        sys.exit(EXIT_CONFIGURATION)
+    click.echo(f"wrote {out}: use it with `export FOURMAST_KUBECONFIG={out}`")
 
 
 async def _post(path: str, body: dict[str, Any], state_dir: Path, address: str) -> Any:

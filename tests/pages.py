@@ -55,7 +55,7 @@ def fits(expected: str, output: str) -> bool:
     for line in filter(None, (text.strip() for text in expected.splitlines())):
         if line == "...":
             continue
-        pattern = re.compile(".*?".join(re.escape(part) for part in line.split("...")))
+        pattern = re.compile(".*?".join(re.escape(part) for part in re.split(r"\s*\.\.\.\s*", line)))
         for offset, candidate in enumerate(lines[position:]):
             if pattern.search(candidate):
                 position += offset + 1

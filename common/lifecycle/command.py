@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import traceback
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -80,9 +81,14 @@ def setting_options(settings_type: type[PartSettings]) -> list[click.Parameter]:
         elif is_list(field.annotation):
             options.append(click.Option([flag], multiple=True, callback=lambda _, __, value: value or None, help=text))
         else:
-            kinds = [a for a in (*get_args(field.annotation), field.annotation) if a in (int, float)]
-            options.append(click.Option([flag], type=kinds[0] if kinds else str, help=text))
+            options.append(click.Option([flag], type=_number(field.annotation) or str, help=text))
     return options
+
+
+def _number(annotation: Any) -> type | None:
+    """`int` or `float` for a setting that is one, or may be absent; anything else is text that the settings read."""
+    choices = get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next((choice for choice in choices if choice in (int, float)), None)
 
 
 def serve_components(name: str, found: Effective, build: Callable[[Any], Component | Sequence[Component]]) -> int:

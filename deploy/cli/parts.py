@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where parts other than Galley listen: as the launcher of a local mesh wrote it beside the kubeconfig, or as the user says."""
+"""Where parts other than Galley listen: as the user says, as the launcher of a local mesh wrote beside the kubeconfig, or on their usual ports."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from common.mesh import names
 from common.mesh.names import control_plane_dns_name
 from deploy.cli.connection import Connection, connect, find_kubeconfig
 from deploy.cli.errors import CliError
 
+STATUS_FILE = "status.json"
+
 
 def read_status(kubeconfig: Path) -> dict[str, Any]:
     """`status.json` of the launcher that wrote this kubeconfig. Raises CliError."""
-    path = kubeconfig.parent / "status.json"
+    path = kubeconfig.parent / STATUS_FILE
     try:
         found: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
@@ -50,7 +53,12 @@ def _is_ip(host: str) -> bool:
     return True
 
 
+USUAL = {("citadel", "admin"): names.CITADEL_ADMIN, ("pilot", "debug"): names.PILOT_DEBUG}
+
+
 def _address(part: str, listener: str, kubeconfig: Path) -> str:
+    if not (kubeconfig.parent / STATUS_FILE).exists():
+        return f"127.0.0.1:{USUAL[part, listener]}"  # parts that were started by hand
     for running in read_status(kubeconfig)["parts"]:
         listeners: dict[str, str] = running["listeners"]
         found = listeners.get(listener) if running["name"] == part else listeners.get(f"{part}-{listener}")

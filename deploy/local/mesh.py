@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 import structlog
 
+from common.identity.kubeconfig import write_kubeconfig
 from deploy.local import configuration, probe, status
 from deploy.local.ask import ask
 from deploy.local.clients import Citadel, Galley
 from deploy.local.control_plane import ControlPlane, Part, StartFailed
 from deploy.local.forward import forwarding
 from deploy.local.hosts import HostsFiles
-from deploy.local.kubeconfig import write_kubeconfig
 from deploy.local.lock import MeshRunning, loopback_slot, mesh_lock
 from deploy.local.mesh_file import ControlPlane as Shape
 from deploy.local.mesh_file import MeshFile, Mode, load

@@ -58,17 +58,17 @@ class Workload:
         """Put the join file where the sidecar looks for it."""
         self._write(self.folder / "join.json", json.dumps(join_file).encode())
 
-    async def start(self) -> None:
+    async def start(self, *, registered: bool = True) -> None:
         """Start it and wait until it is in the mesh. The application starts when its proxy is ready, so that no call of it goes astray.
 
-        Raises StartFailed.
+        `registered=False` does not wait for Galley, which may be away. Raises StartFailed.
         """
         if self.sidecar is not None:
             await self.sidecar.start()
             await self._until("/healthz/ready", self.sidecar)
         if self.application is not None:
             await self.application.start()
-        if self.sidecar is not None:
+        if self.sidecar is not None and registered:
             await self._until("/healthz/registered", self.sidecar, self.application)
 
     async def stop(self) -> None:

@@ -70,7 +70,7 @@ async def test_a_restarted_pilot_without_galley_serves_the_last_good_configurati
     await world.mesh.part(part_names[-1]).start()
     # A sidecar that starts now knows nothing but what Pilot tells it.
     await world.mesh.workload("sleep").kill()
-    await world.mesh.workload("sleep").start()
+    await world.mesh.workload("sleep").start(registered=control_plane == "istiod")
 
     async def served() -> bool:
         summary = await world.send("sleep", "http://details:9080/details/0", "-n", "3")

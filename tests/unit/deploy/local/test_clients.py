@@ -14,7 +14,7 @@ import yaml
 from deploy.local import configuration
 from deploy.local.clients import object_path
 from deploy.local.configuration import ConfigurationRefused
-from deploy.local.kubeconfig import write_kubeconfig
+from common.identity.kubeconfig import write_kubeconfig
 
 NETWORKING = "networking.istio.io/v1alpha3"
 

@@ -13,7 +13,7 @@ from common.mesh.names import control_plane_dns_name
 
 
 def write_kubeconfig(path: Path, *, name: str, galley: str, roots: Path, token: str) -> None:
-    """Write it 0600. `galley` is the host:port of Galley's REST interface as seen from the host."""
+    """Write it 0600. `galley` is the `host:port` of Galley's REST interface as its users reach it, `roots` a PEM file, `token` an API token."""
     cluster = {
         "server": f"https://{galley}",
         "certificate-authority-data": base64.b64encode(roots.read_bytes()).decode(),
