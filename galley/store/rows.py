@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from common.config.registry import UnknownKindError
-from common.config.resource import DecodeError, decode
+from common.config.resource import DecodeError, ResourceKey, decode
 from galley.store.model import Event, EventType, Origin, Stored
 from galley.store.schema import resources, revisions
 
@@ -72,6 +72,25 @@ def history(connection: Connection, *, collection: str, namespace: str, name: st
         if wanted:
             query = query.where(column == wanted)
     return list(_events(connection.execute(query).mappings()))
+
+
+def event_at(connection: Connection, revision: int) -> Event | None:
+    """The event that made this revision; None when there is no such revision, or when this version cannot read it."""
+    found = connection.execute(select(revisions).where(revisions.c.revision == revision)).mappings()
+    return next(_events(found), None)
+
+
+def changed_since(connection: Connection, revision: int, *, collection: str, namespace: str, name: str) -> dict[ResourceKey, Event | None]:
+    """Objects with events after `revision`, and the last event that each had until then; None when it did not exist yet."""
+    column = revisions.c
+    scope = [c == wanted for c, wanted in ((column.collection, collection), (column.namespace, namespace), (column.name, name)) if wanted]
+    place = (column.collection, column.namespace, column.name)
+    touched = connection.execute(select(*place).where(column.revision > revision, *scope).distinct()).all()
+    last = select(func.max(column.revision)).where(column.revision <= revision, *scope).group_by(*place)
+    before = _events(connection.execute(select(revisions).where(column.revision.in_(last))).mappings())
+    states: dict[ResourceKey, Event | None] = {ResourceKey(*row): None for row in touched}
+    states.update((event.stored.key, event) for event in before if event.stored.key in states)
+    return states
 
 
 def _events(rows: Any) -> Iterator[Event]:

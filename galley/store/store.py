@@ -21,11 +21,12 @@ from common.database.engine import is_sqlite
 from common.database.notify import listen, notify
 from common.database.writer import Writer
 from common.telemetry.tracing import tracer
-from galley.errors import UnavailableError
+from galley.errors import NotFoundError, UnavailableError
 from galley.store import rows
 from galley.store.feed import KEPT, Feed
 from galley.store.model import Collection, Event, Intent, Outcome, Place, Snapshot, Stored
 from galley.store.plan import Plan
+from galley.store.rollback import restoring_intents
 from galley.store.schema import starts
 
 log = structlog.get_logger("store")
@@ -123,6 +124,44 @@ class Store:
         return await self._writer.transaction(
             lambda connection: rows.history(connection, collection=collection, namespace=namespace, name=name, limit=limit)
         )
+
+    async def revision(self, number: int) -> Event:
+        """What one revision did, with the object as it was after it. Raises NotFoundError for a number that no revision has."""
+        event = await self._writer.transaction(lambda connection: rows.event_at(connection, number))
+        if event is None:
+            raise NotFoundError(f"there is no revision {number}; the newest is {self._snapshot.revision}")
+        return event
+
+    async def restoring(self, revision: int, *, collection: str = "", namespace: str = "", name: str = "") -> list[Intent]:
+        """Intents that bring objects back to how they were after `revision` (0: before everything); empty strings mean any.
+
+        Hand them to `write` once the caller was found entitled to each: they expect the present versions, so whoever writes in between
+        makes that a conflict. What did not change since then is not in the list, and what did not exist then is deleted.
+        """
+
+        def work(connection: Connection) -> list[Intent]:
+            self._catch_up(connection)
+            if not 0 <= revision <= self._newest.revision:
+                raise NotFoundError(f"there is no revision {revision}; the newest is {self._newest.revision}")
+            before = rows.changed_since(connection, revision, collection=collection, namespace=namespace, name=name)
+            return list(restoring_intents(self._newest, before))
+
+        return await self._writer.transaction(work)
+
+    async def rollback(
+        self,
+        revision: int,
+        *,
+        actor: str,
+        collection: str = "",
+        namespace: str = "",
+        name: str = "",
+        traceparent: str = "",
+        dry_run: bool = False,
+    ) -> tuple[Outcome, ...]:
+        """`restoring`, then `write`: history only grows, so a rollback is itself a revision that can be rolled back."""
+        intents = await self.restoring(revision, collection=collection, namespace=namespace, name=name)
+        return await self.write(intents, actor=actor, traceparent=traceparent, dry_run=dry_run)
 
     async def follow(self) -> None:
         """Learn of other Galleys' writes for ever (PostgreSQL). On SQLite there are none, and this returns at once."""
