@@ -9,12 +9,14 @@ rest in halves until one is left that is refused by itself. That one is held bac
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pilot.xds.cache import Framed, View
 
+_WORD = re.compile(r"[^\s,;'\"()\[\]]+")
 ALONE = 4
 """So few suspects are tried one by one at once."""
 
@@ -66,6 +68,11 @@ class Isolation:
         """Whether suspects are left."""
         return bool(self._batches or self._trying)
 
+    @property
+    def is_out(self) -> bool:
+        """Whether a batch was sent and is not answered."""
+        return bool(self._trying)
+
     def __bool__(self) -> bool:
         """Whether anything is suspected or held."""
         return bool(self._names)
@@ -92,9 +99,13 @@ class Isolation:
 
     def took(self, frames: Iterable[Framed]) -> None:
         """The proxy accepted these, so what it had before is of no interest."""
-        for frame in frames:
-            if frame.name not in self._names:
-                self.accepted.pop(frame.name, None)
+        self.forget(frame.name for frame in frames)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """What the proxy had of these is of no interest any more, unless they are still suspected."""
+        for name in names:
+            if name not in self._names:
+                self.accepted.pop(name, None)
 
     def review(self, target: View) -> set[str]:
         """Compare with what the proxy should have now. Returns the names that changed since: they are free to be sent."""
@@ -119,7 +130,9 @@ class Isolation:
 
 def _split(frames: tuple[Framed, ...], message: str) -> list[tuple[Framed, ...]]:
     """First those that the message does not name, together: a state-of-the-world client then keeps them all the time."""
-    named = [frame for frame in frames if frame.name in message]
+    words = set(_WORD.findall(message))
+    words |= {word.rstrip(".:") for word in words}
+    named = [frame for frame in frames if frame.name in words]
     if named and len(named) < len(frames):
         return [tuple([frame for frame in frames if frame not in named]), *((frame,) for frame in named)]
     if len(frames) <= ALONE:

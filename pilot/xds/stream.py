@@ -104,7 +104,8 @@ class Stream(Generic[Push, Proxy]):
         self._interval = interval
         self._notices: list[Notice] = []
         self._converged = 0
-        self._endpoints_due = EMPTY  # clusters came before the proxy asked for endpoints
+        self._reverted: frozenset[str] = EMPTY
+        self._endpoints_due: frozenset[str] = EMPTY  # clusters came before the proxy asked for endpoints
 
     def notices(self) -> list[Notice]:
         """What happened since the last call."""
@@ -198,6 +199,7 @@ class Stream(Generic[Push, Proxy]):
             trouble.answered(sent.nonce, accepted=True)
             for part in sent.parts:
                 trouble.took(part.frames)
+            trouble.forget(name for name in tuple(trouble.accepted) if sent.view.get(name) is None and name not in subscription.ghosts)
             if not trouble:
                 subscription.error = ""
             if not trouble.accepted:
@@ -225,7 +227,7 @@ class Stream(Generic[Push, Proxy]):
             if now is not None and now.version == frame.version:
                 newest.append(frame)
             elif now is None and frame.name in subscription.ghosts:
-                subscription.ghosts[frame.name] = before(frame.name)
+                self._revert(subscription, frame.name, before(frame.name))
         if newest:
             for refusal in trouble.refused(newest, message, before, sole=len(suspects) == 1):
                 frame = refusal.frame
@@ -285,12 +287,20 @@ class Stream(Generic[Push, Proxy]):
         subscription.resend = subscription.resend | (freed - gone)
         if subscription.type_url == TYPE_CLUSTER:
             for name in gone:
-                subscription.ghosts[name] = trouble.accepted.pop(name, None)
+                self._revert(subscription, name, trouble.accepted.get(name))
+
+    def _revert(self, clusters: Subscription, name: str, accepted: Framed | None) -> None:
+        """A cluster about to go has this form at the proxy, not the refused one; saying so may make it need its endpoints again."""
+        clusters.ghosts[name] = accepted
+        if accepted is not None and accepted.eds_name:
+            self._reverted |= {accepted.eds_name}
 
     def _due(self, subscription: Subscription, now: float) -> Send | None:
         """An answer, a push or a trial of suspects. Sets `wake_at` when one is due but may not go yet."""
         target = self._look(subscription)
         asked = subscription.owed
+        if self._must_not_disturb(subscription) and not asked:
+            return None
         parts, removed = self._changes(subscription, target)
         if not (asked or parts or removed):
             self._turn_to(subscription, target)
@@ -306,35 +316,39 @@ class Stream(Generic[Push, Proxy]):
                 self._follow_with_endpoints(part.eds_names)
         return self._send(subscription, target, parts, removed, now, unasked=not asked)
 
+    def _must_not_disturb(self, subscription: Subscription) -> bool:
+        """State of the world: a push beside a trial would say again what the trial is about, and so undo it."""
+        trouble = subscription.trouble
+        return not self.is_delta and subscription.type_url in WILDCARD and trouble is not None and trouble.is_out
+
     def _changes(self, subscription: Subscription, target: View) -> tuple[tuple[Part, ...], tuple[str, ...]]:
-        """What is new for the client, and the names to call removed. Clusters that went become ghosts first."""
+        """What is new for the client, and the names to call removed. Changes nothing: it may not be the time to send it."""
         if subscription.known is not None:
             parts = _since(subscription.known, target)
-            gone: list[tuple[str, Framed | None]] = [(name, None) for name in subscription.known if target.get(name) is None]
         else:
             parts = self.epoch.step(subscription.view, target)
-            before = subscription.view
-            gone = [(name, before.get(name) if before is not None else None) for part in parts for name in part.removed]
         removed: tuple[str, ...] = ()
-        if subscription.type_url == TYPE_CLUSTER:
-            for name, frame in gone:
-                subscription.ghosts.setdefault(name, frame)
-            for name in [name for name in subscription.ghosts if target.get(name) is not None]:
-                del subscription.ghosts[name]
-        elif subscription.type_url == TYPE_LISTENER:
-            removed = tuple([name for name, _ in gone])
+        if subscription.type_url == TYPE_LISTENER:
+            removed = tuple([name for name, _ in self._gone(subscription, target)])
         parts = self._without_excluded(subscription, parts)
-        again = (
-            subscription.resend | subscription.asked
-            if subscription.asked and subscription.resend
-            else subscription.resend or subscription.asked
-        )
+        again = subscription.resend or subscription.asked
+        if subscription.resend and subscription.asked:
+            again = subscription.resend | subscription.asked
         if again:
             parts, unknown = self._again(subscription, target, again, parts)
             removed = tuple(dict.fromkeys((*removed, *unknown)))
         if not any(part.frames for part in parts):
             parts = ()
         return parts, removed
+
+    def _gone(self, subscription: Subscription, target: View) -> list[tuple[str, Framed | None]]:
+        """What the client has, as it has it (None: not known), and should not have any more."""
+        if subscription.known is not None:
+            return [(name, None) for name in subscription.known if target.get(name) is None]
+        before = subscription.view
+        if before is None:
+            return []
+        return [(name, before.get(name)) for part in self.epoch.step(before, target) for name in part.removed]
 
     def _without_excluded(self, subscription: Subscription, parts: tuple[Part, ...]) -> tuple[Part, ...]:
         """Leave out what is held back, endpoints of clusters about to go, and routes that turned unknown while a listener may still use them."""
@@ -397,6 +411,12 @@ class Stream(Generic[Push, Proxy]):
         return until
 
     def _turn_to(self, subscription: Subscription, target: View) -> None:
+        """From now on `target` is what the client was sent. Clusters that it lacks become ghosts."""
+        if subscription.type_url == TYPE_CLUSTER:
+            for name, frame in self._gone(subscription, target):
+                subscription.ghosts.setdefault(name, frame)
+            for name in [name for name in subscription.ghosts if target.get(name) is not None]:
+                del subscription.ghosts[name]
         subscription.view = target
         subscription.known = None
         subscription.asked = subscription.resend = EMPTY
@@ -431,7 +451,7 @@ class Stream(Generic[Push, Proxy]):
     def _removals(self, now: float) -> Send | None:
         """Clusters that nothing at the client refers to any more: its listeners and routes are the newest, and it has said so."""
         clusters = self.subscriptions.get(TYPE_CLUSTER)
-        if clusters is None or not clusters.ghosts:
+        if clusters is None or not clusters.ghosts or self._must_not_disturb(clusters):
             return None
         for type_url in (TYPE_LISTENER, TYPE_ROUTE):
             subscription = self.subscriptions.get(type_url)
@@ -477,6 +497,9 @@ class Stream(Generic[Push, Proxy]):
     def _whole(self, subscription: Subscription, target: View, trial: frozenset[str]) -> tuple[Part, ...]:
         """State of the world: everything, ghosts too, and the last accepted form of what is under suspicion."""
         trouble = subscription.trouble
+        if subscription.type_url == TYPE_CLUSTER and self._reverted:
+            self._follow_with_endpoints(self._reverted)
+            self._reverted = EMPTY
         ghosts = tuple([frame for frame in subscription.ghosts.values() if frame is not None])
         if trouble is None:
             parts = tuple([group.content for group in target.groups if group.resources])

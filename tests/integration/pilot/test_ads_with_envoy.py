@@ -15,6 +15,7 @@ from typing import Any, cast
 import httpx
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.config_source_pb2 import ApiVersion
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -53,8 +54,8 @@ class Mesh:
 class MeshGenerator:
     def plan(self, push: Mesh, proxy: object, type_url: str, names: Collection[str] | None, /) -> tuple[GroupKey, ...]:
         if names is None:
-            return (GroupKey(type_url, "all", ()),)
-        return tuple([GroupKey(type_url, "one", (name,)) for name in sorted(names)])
+            return (GroupKey(type_url, "all", cast(Any, ())),)
+        return tuple([GroupKey(type_url, "one", cast(Any, (name,))) for name in sorted(names)])
 
     def fingerprint(self, push: Mesh, key: GroupKey, /) -> Hashable:
         return tuple((made.name, made.body) for made in self.generate(push, key))
@@ -77,7 +78,7 @@ def _cluster(name: str, *, refused: bool) -> Cluster:
     cluster = Cluster(name=name, type=Cluster.EDS)
     cluster.connect_timeout.FromMilliseconds(1000)
     cluster.eds_cluster_config.eds_config.ads.SetInParent()
-    cluster.eds_cluster_config.eds_config.resource_api_version = 2  # V3
+    cluster.eds_cluster_config.eds_config.resource_api_version = ApiVersion.V3
     if refused:
         cluster.lb_policy = Cluster.CLUSTER_PROVIDED
     return cluster
@@ -106,7 +107,7 @@ def _listener(port: int) -> Listener:
     manager = HttpConnectionManager(stat_prefix="web")
     manager.rds.route_config_name = ROUTE
     manager.rds.config_source.ads.SetInParent()
-    manager.rds.config_source.resource_api_version = 2
+    manager.rds.config_source.resource_api_version = ApiVersion.V3
     manager.http_filters.add(name="envoy.filters.http.router").typed_config.Pack(Router())
     listener = Listener(name="web")
     listener.address.socket_address.address, listener.address.socket_address.port_value = "127.0.0.1", port
@@ -289,7 +290,7 @@ async def test_a_change_reaches_envoy(tmp_path: Path, delta: bool) -> None:
             pilot.serve(Mesh(port, {"one": (a,), "two": (b,)}, "two"))
             await eventually(client.answers("b"), 1)
             for type_url in (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE):
-                await eventually(lambda type_url=type_url: pilot.state(type_url) is SyncState.SYNCED)  # type: ignore[misc]
+                await eventually(lambda type_url=type_url: pilot.state(type_url) is SyncState.SYNCED)
 
 
 async def test_no_request_fails_while_clusters_come_and_go(tmp_path: Path, delta: bool) -> None:

@@ -44,12 +44,10 @@ class ModelEnvoy:
         self.says.clear()
         self.withheld.clear()
         self.nonces.clear()
-        if not self.started:
-            self._ask(CDS, frozenset(), first=True)
-            return
+        self.owing = {name for name in self.owing if name not in self.held[EDS]}  # the others warm up with the endpoints that Envoy caches
         for kind in (CDS, EDS, LDS, RDS):
             names = self.watched.get(kind, frozenset())
-            if kind in (CDS, LDS) or names:
+            if kind == CDS or (kind == LDS and self.started) or names:
                 self._ask(kind, names, first=True)
 
     def hear(self, heard: Heard) -> None:
@@ -61,9 +59,8 @@ class ModelEnvoy:
         if heard.type == CDS and whole_refused:
             self.excused |= texts.keys() - self.held[CDS].keys()
         self._apply(heard, taken, bad, nothing=whole_refused)
-        answer = self._answer(
-            heard, f"cannot use {', '.join(sorted(bad))}" if bad and sum(map(ord, heard.nonce)) % 2 else "no" if bad else None
-        )
+        names_them = heard.type in (CDS, LDS) and not whole_refused  # what Envoy applies one by one it also names
+        answer = self._answer(heard, None if not bad else f"Error adding/updating {', '.join(sorted(bad))}" if names_them else "no")
         if heard.type == CDS and self.owing:
             self.withheld.append(answer)
         else:

@@ -237,11 +237,12 @@ def test_convergence_is_told_once_when_the_last_answer_is_in(talk: Talk) -> None
 def test_states_as_proxy_status_shows_them(talk: Talk) -> None:
     talk.asks(CDS)
     subscription = talk.stream.subscriptions[TYPES[CDS]]
-    assert subscription.state is SyncState.NOT_SENT
+    states = [subscription.state]
     talk.hears()
-    assert subscription.state is SyncState.STALE
+    states.append(subscription.state)
     talk.acks(CDS)
-    assert subscription.state is SyncState.SYNCED
+    states.append(subscription.state)
+    assert states == [SyncState.NOT_SENT, SyncState.STALE, SyncState.SYNCED]
 
 
 def test_unknown_types_are_ignored(talk: Talk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -69,6 +69,11 @@ def route(name: str, text: str) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
+def group_key(type_url: str, kind: str, *parts: str) -> GroupKey:
+    """A key of this world; what the parts of a key are is the generator's affair."""
+    return GroupKey(type_url, kind, cast(Any, parts))
+
+
 class WorldGenerator:
     """CDS and LDS in one group each, EDS and RDS one group for each name. Counts its work."""
 
@@ -78,8 +83,8 @@ class WorldGenerator:
 
     def plan(self, push: World, proxy: str, type_url: str, names: Collection[str] | None) -> tuple[GroupKey, ...]:
         if names is None:
-            return (GroupKey(type_url, "all", ()),)
-        return tuple([GroupKey(type_url, "one", (name,)) for name in sorted(names)])
+            return (group_key(type_url, "all"),)
+        return tuple([group_key(type_url, "one", name) for name in sorted(names)])
 
     def _texts(self, push: World, key: GroupKey) -> Mapping[str, str]:
         texts = {TYPE_CLUSTER: push.clusters, TYPE_ENDPOINT: push.endpoints, TYPE_LISTENER: push.listeners, TYPE_ROUTE: push.routes}[
