@@ -47,7 +47,7 @@ def main() -> int:
     files = _files()
     described = descriptor_pb2.FileDescriptorSet()
     for file in files.values():
-        file.CopyToProto(described.file.add())  # type: ignore[no-untyped-call]
+        file.CopyToProto(described.file.add())
     TYPINGS.mkdir(parents=True, exist_ok=True)
     names = [name for name in files if name.split("/")[0] in TOPS]
     with tempfile.NamedTemporaryFile(suffix=".descriptors") as blob:

@@ -52,7 +52,7 @@ def _plan(verb: str, full: bool) -> tuple[Lane, ...]:
         return LINT
     if verb == "test":
         return (UNIT, INTEGRATION)
-    modes = (_mesh("split"), _mesh("istiod"))
+    modes: tuple[Lane, ...] = (_mesh("split"), _mesh("istiod"))
     if full:
         modes = tuple(lane._replace(command=(*lane.command, "--full"), budget=lane.budget * 3) for lane in modes)
     return (*LINT, UNIT, INTEGRATION, WHEELS, *modes)
