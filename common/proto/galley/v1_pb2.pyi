@@ -118,3 +118,40 @@ class ReportStatusRequest(_message.Message):
 class ReportStatusResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Span(_message.Message):
+    __slots__ = ("trace_id", "span_id", "parent_id", "name", "start", "end", "attributes", "failed")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    SPAN_ID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    name: str
+    start: int
+    end: int
+    attributes: _containers.ScalarMap[str, str]
+    failed: bool
+    def __init__(self, trace_id: _Optional[bytes] = ..., span_id: _Optional[bytes] = ..., parent_id: _Optional[bytes] = ..., name: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., attributes: _Optional[_Mapping[str, str]] = ..., failed: _Optional[bool] = ...) -> None: ...
+
+class ReportSpansRequest(_message.Message):
+    __slots__ = ("spans",)
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    def __init__(self, spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ...) -> None: ...
+
+class ReportSpansResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -254,3 +254,79 @@ class Status:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class TracesStub:
+    """Collects the spans of one change from all parts, so that one question shows the whole way.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ReportSpans = channel.unary_unary(
+                '/fourmast.galley.v1.Traces/ReportSpans',
+                request_serializer=common_dot_proto_dot_galley_dot_v1__pb2.ReportSpansRequest.SerializeToString,
+                response_deserializer=common_dot_proto_dot_galley_dot_v1__pb2.ReportSpansResponse.FromString,
+                _registered_method=True)
+
+
+class TracesServicer:
+    """Collects the spans of one change from all parts, so that one question shows the whole way.
+    """
+
+    def ReportSpans(self, request, context):
+        """For Pilot and Mixer only; the part that a span belongs to comes from the certificate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_TracesServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ReportSpans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportSpans,
+                    request_deserializer=common_dot_proto_dot_galley_dot_v1__pb2.ReportSpansRequest.FromString,
+                    response_serializer=common_dot_proto_dot_galley_dot_v1__pb2.ReportSpansResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'fourmast.galley.v1.Traces', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('fourmast.galley.v1.Traces', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Traces:
+    """Collects the spans of one change from all parts, so that one question shows the whole way.
+    """
+
+    @staticmethod
+    def ReportSpans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fourmast.galley.v1.Traces/ReportSpans',
+            common_dot_proto_dot_galley_dot_v1__pb2.ReportSpansRequest.SerializeToString,
+            common_dot_proto_dot_galley_dot_v1__pb2.ReportSpansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
