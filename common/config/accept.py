@@ -92,6 +92,8 @@ def structural_problem(error: jsonschema.ValidationError, at: Path = ()) -> Iter
             names = schema.get(ONEOF, list(instance) if isinstance(instance, Mapping) else [])
             found = ", ".join(name for name in names if name in instance)
             yield problem(path, f"set only one of {', '.join(names)}; found {found}", expected="one of " + ", ".join(names), found=found)
+        case "type" if "enum" in schema:
+            return  # the rule about its values says more
         case "type":
             yield _wrong_type(path, instance, wanted, is_duration=schema.get("format") == "duration")
         case "enum":
@@ -109,8 +111,14 @@ def _unknown_field(path: Path, field: str, known: Mapping[str, Any]) -> Problem:
 
 
 def _unknown_value(path: Path, instance: Any, wanted: list[str]) -> Problem:
-    if not isinstance(instance, str):  # its wrong type is reported by itself
-        return problem(path, f"expected one of {', '.join(wanted)}", expected=", ".join(wanted), found=_describe(instance))
+    if not isinstance(instance, str):
+        listed = ", ".join(value or '""' for value in wanted)
+        remedy = (
+            "; protobuf's enum numbers are not understood, write the name"
+            if isinstance(instance, int) and not isinstance(instance, bool)
+            else ""
+        )
+        return problem(path, f"expected one of {listed}, found {_describe(instance)}{remedy}", expected=listed, found=_describe(instance))
     near = difflib.get_close_matches(instance.upper(), wanted, 1, cutoff=0.7)
     hint = f"; did you mean {near[0]}?" if near else ""
     listed = ", ".join(value or '""' for value in wanted)

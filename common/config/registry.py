@@ -25,6 +25,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     short_names: tuple[str, ...] = ()
     payload_field: str | None = "spec"
     """Where the typed part stands in the document. None is the document's own top level: Kubernetes writes `Endpoints` so."""
+    whole_field: str | None = None
+    """The one field of `spec` that holds the typed part of the document whole and is not written in it: what is free-form stays so."""
 
     @property
     def api_version(self) -> str:

@@ -88,6 +88,8 @@ def to_document(resource: Resource[Any]) -> dict[str, Any]:
     kind = resource.kind
     document = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": msgspec.to_builtins(resource.metadata)}
     payload = msgspec.to_builtins(resource.spec)
+    if kind.whole_field is not None:
+        payload = payload.get(kind.whole_field, {})
     return document | (payload if kind.payload_field is None else {kind.payload_field: payload})
 
 
@@ -104,7 +106,8 @@ def from_document(document: Mapping[str, Any]) -> Resource[Any]:
     kind = registry.find(str(document.get("apiVersion", "")), str(document.get("kind", "")))
     try:
         metadata = msgspec.convert(document.get("metadata") or {}, Metadata)
-        spec = msgspec.convert(payload_of(kind, document) or {}, kind.spec)
+        payload = payload_of(kind, document) or {}
+        spec = msgspec.convert({kind.whole_field: payload} if kind.whole_field else payload, kind.spec)
     except msgspec.ValidationError as error:
         raise DecodeError(str(error)) from error
     return Resource(kind=kind, metadata=metadata, spec=spec)

@@ -72,6 +72,8 @@ def schema_for(kind: Kind) -> Schema:
     }
     required = ["apiVersion", "kind", "metadata"]
     spec = definitions[kind.spec.__name__]
+    if kind.whole_field is not None:
+        payload = spec["properties"][kind.whole_field] | {"description": spec["description"]}
     if kind.payload_field is None:
         properties = envelope | spec["properties"]
         required += spec.get("required", [])

@@ -18,6 +18,7 @@ from common.config.kinds.destination_rule import (
     TLSSettings,
     TrafficPolicy,
 )
+from common.config.kinds.envoy_filter import EnvoyFilter
 from common.config.kinds.gateway import Gateway, Server, ServerTLSOptions
 from common.config.kinds.message import NamedPortSelector, Percent, Port, PortSelector, StringMatch, WorkloadSelector
 from common.config.kinds.service_entry import ServiceEntry, WorkloadEntry
@@ -60,10 +61,12 @@ DESTINATION_RULE = _kind("DestinationRule", "destinationrules", DestinationRule,
 GATEWAY = _kind("Gateway", "gateways", Gateway, "gw")
 SERVICE_ENTRY = _kind("ServiceEntry", "serviceentries", ServiceEntry, "se")
 SIDECAR = _kind("Sidecar", "sidecars", Sidecar)
+ENVOY_FILTER = _kind("EnvoyFilter", "envoyfilters", EnvoyFilter)
 WORKLOAD_ENTRY = _kind("WorkloadEntry", "workloadentries", WorkloadEntry, "we")
 
 __all__ = [
     "DESTINATION_RULE",
+    "ENVOY_FILTER",
     "GATEWAY",
     "SERVICE_ENTRY",
     "SIDECAR",
@@ -76,6 +79,7 @@ __all__ = [
     "Delay",
     "Destination",
     "DestinationRule",
+    "EnvoyFilter",
     "Gateway",
     "HTTPCookie",
     "HTTPFaultInjection",
