@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from importlib import resources
 
@@ -92,10 +91,11 @@ async def broken_configuration(world: World) -> Observation:
         output = (await process.communicate())[0].decode()
     after = await world.mesh.galley.get_text("networking.istio.io/v1alpha3", "virtualservices", "default", "reviews")
     unchanged = before == after and await plain()
-    named = f"{path.name}:{BROKEN_LINE}" in output and "prefx" in output
-    first = re.sub(r"\s+", " ", next((line for line in output.splitlines() if "prefx" in line), output))[-110:].strip()
+    named = f"{path.name}:{BROKEN_LINE}" in output and "did you mean 'prefix'" in output
+    place = f"{path.name}:{BROKEN_LINE}" if f"{path.name}:{BROKEN_LINE}" in output else "no file and line"
+    said = next((line.strip() for line in output.splitlines() if "prefx: " in line), output[-100:].strip())
     ok = process.returncode not in (0, None) and named and unchanged
-    return Observation(ok, f"exit {process.returncode}: {first or 'no message'}; traffic {'unchanged' if unchanged else 'CHANGED'}")
+    return Observation(ok, f"exit {process.returncode}, {place}: {said}; traffic {'unchanged' if unchanged else 'CHANGED'}")
 
 
 ROWS = (
