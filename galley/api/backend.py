@@ -13,6 +13,7 @@ from galley.analysis import Finding
 from galley.errors import UnavailableError
 from galley.sources.admission import Admission
 from galley.status.reports import Reports
+from galley.status.traces import Traces
 from galley.store.store import Store
 from galley.store.workloads import Workloads
 
@@ -42,6 +43,7 @@ class Parts:
     workloads: Workloads
     reports: Reports
     findings: Findings
+    traces: Traces = field(default_factory=Traces)
     sources: Sequence[SourceStates] = ()
 
 

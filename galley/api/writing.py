@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way from a document in a request to the store: admit, check the caller, write, with a span and a traceparent on it."""
+"""The one way from a document in a request to the store: admit, check the caller, write, with a traceparent on it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request
+from opentelemetry import trace
 
 from common.config.registry import Kind
 from common.config.resource import Resource, ResourceKey
 from common.identity.tokens import Caller
-from common.telemetry.tracing import continued, current_traceparent, tracer
+from common.telemetry.tracing import current_traceparent
 from galley import metrics
 from galley.api.access import check_write
 from galley.api.backend import Backend
 from galley.errors import BadRequestError, InvalidError
 from galley.store.model import Intent, Outcome
+from galley.validation.enforcement import gaps
 
 DEFAULT_NAMESPACE = "default"
 
@@ -51,15 +53,21 @@ def check(backend: Backend, caller: Caller, kind: Kind, key: ResourceKey, wanted
 async def write(request: Request, backend: Backend, caller: Caller, intents: Sequence[Intent], *, dry_run: bool) -> tuple[Outcome, ...]:
     """Do all or nothing. The trace of the request (or a new one) is stored with the revisions and travels to Envoy."""
     store = backend().store
-    with tracer("galley").start_as_current_span("galley.write", context=continued(request.headers.get("traceparent", ""))) as span:
-        span.set_attribute("caller", caller.name)
-        span.set_attribute("objects", len(intents))
-        traceparent = current_traceparent() or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-        outcomes = await store.write(intents, actor=caller.name, traceparent=traceparent, dry_run=dry_run)
+    span = trace.get_current_span()  # the request's own: see `galley.api.traces.accepting`
+    span.set_attribute("caller", caller.name)
+    span.set_attribute("objects", len(intents))
+    traceparent = current_traceparent() or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    outcomes = await store.write(intents, actor=caller.name, traceparent=traceparent, dry_run=dry_run)
     if not dry_run:
         for outcome in outcomes:
             metrics.WRITES.add(1, outcome.action)
     return outcomes
+
+
+def warnings(resource: Resource[Any]) -> dict[str, str]:
+    """Headers that kubectl prints: what is stored although this version does not enforce it."""
+    said = [f'299 - "{gap.message}"' for gap in gaps(resource)]
+    return {"Warning": ", ".join(said)} if said else {}
 
 
 def is_dry_run(request: Request) -> bool:

@@ -45,12 +45,12 @@ class Distributor:
             for name in touched:
                 self._states[name] = self._state(name, self._store.snapshot.collection(name))
             if WORKLOADS in touched:
-                self._publish_workloads()
+                self._publish_workloads(self._store.snapshot.collection(WORKLOADS).traceparent)
             else:
                 self._publish()
 
-    def _publish_workloads(self) -> None:
-        """Configured entries win over registered ones of the same name."""
+    def _publish_workloads(self, traceparent: str = "") -> None:
+        """Configured entries win over registered ones of the same name. Leases come and go without a trace: only revisions have one."""
         configured = self._store.snapshot.collection(WORKLOADS)
         entries = {entry.name: entry for entry in self._entries_of(WORKLOADS, configured)}
         for resource in self._workloads.resources():
@@ -58,7 +58,7 @@ class Distributor:
             if name not in entries:
                 entries[name] = Entry(name, resource.metadata.resourceVersion, encode(resource))
         version = f"{WORKLOADS}/{configured.revision}+{self._workloads.version}"
-        self._states[WORKLOADS] = CollectionState.of(version, entries.values(), configured.traceparent)
+        self._states[WORKLOADS] = CollectionState.of(version, entries.values(), traceparent)
         self._publish()
 
     def _publish(self) -> None:

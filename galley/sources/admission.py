@@ -10,6 +10,7 @@ from typing import Any
 from common.config.kinds.mixer import ADAPTER, ATTRIBUTE_MANIFEST, TEMPLATE
 from common.config.problem import Problem
 from common.config.resource import Resource
+from common.telemetry.tracing import tracer
 from galley import metrics
 from galley.store.model import Snapshot
 from galley.validation import Context, DocumentResult, validate_files, validate_value
@@ -40,6 +41,10 @@ class Admission:
 
     def documents(self, documents: Sequence[Mapping[str, Any]], *, namespace: str) -> list[Admitted]:
         """Check documents that are stored together; those that describe others hold for all of them. Never raises for a bad one."""
+        with tracer("galley").start_as_current_span("galley.validate", attributes={"documents": len(documents)}):
+            return self._documents(documents, namespace)
+
+    def _documents(self, documents: Sequence[Mapping[str, Any]], namespace: str) -> list[Admitted]:
         context = self._context()
         describing = {(kind.api_version, kind.name) for kind in _DESCRIBING}
         own = [d for d in documents if (d.get("apiVersion"), d.get("kind")) in describing]
@@ -52,7 +57,8 @@ class Admission:
 
     def files(self, files: Iterable[tuple[str, bytes]]) -> list[DocumentResult]:
         """Check files that are stored together; problems know their lines."""
-        return validate_files(files, lenient=self._lenient, context=self._context())
+        with tracer("galley").start_as_current_span("galley.validate"):
+            return validate_files(files, lenient=self._lenient, context=self._context())
 
     def _check(self, document: Mapping[str, Any], namespace: str, context: Context) -> tuple[Resource[Any] | None, tuple[Problem, ...]]:
         return validate_value(document, lenient=self._lenient, default_namespace=namespace, context=context)

@@ -19,6 +19,7 @@ from watchfiles import awatch
 
 from common.config.problem import Problem
 from common.config.resource import ResourceKey
+from common.telemetry.tracing import current_traceparent, tracer
 from galley import metrics
 from galley.errors import GalleyError
 from galley.sources.admission import Admission
@@ -90,7 +91,11 @@ class DirectorySource:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def load(self) -> None:
-        """Read everything and bring the store to it, in one transaction."""
+        """Read everything and bring the store to it, in one transaction, which is the first span of its change."""
+        with tracer("galley").start_as_current_span("galley.accept", attributes={"directory": str(self._root)}):
+            await self._load()
+
+    async def _load(self) -> None:
         self._seen = await asyncio.to_thread(_fingerprint, self._root)
         read = await asyncio.to_thread(_read, self._root)
         if read is None:
@@ -106,7 +111,7 @@ class DirectorySource:
         wanted = [_put(result) for result in results if result.file not in broken and result.resource is not None]
         intents: list[Intent] = [*wanted, *self._leavers({intent.key for intent in wanted}, broken)]
         try:
-            outcomes = await self._store.write(intents, actor=OWNER)
+            outcomes = await self._store.write(intents, actor=OWNER, traceparent=current_traceparent())
         except GalleyError as error:
             log.error("the directory cannot be stored; what it said before is kept", directory=str(self._root), reason=str(error))
             states = {name: _failed(state, str(error)) for name, state in states.items()}
