@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Engine
 
-from common.database import Writer, WriterLock, create, is_sqlite, migrate
+from common.database import Writer, WriterLock, check, create, is_sqlite, migrate, opening
 from common.identity.enrolment import enrol
 from common.identity.errors import EnrolmentError
 from common.identity.material import WorkloadIdentity
@@ -28,11 +28,13 @@ from common.mcp.publisher import Publisher
 from common.mcp.server import ResourceSourceServicer
 from common.proto.galley import v1_pb2_grpc
 from common.proto.mcp import v1alpha1_pb2_grpc as mcp_grpc
+from common.telemetry.tracing import recent_spans
 from galley import metrics
 from galley.analysis import analyze
 from galley.api.backend import Backend, Parts
 from galley.api.registration import RegistrationServicer, StatusServicer
 from galley.api.rest import rest_app
+from galley.api.traces import TracesServicer
 from galley.distribution.access import only_consumers
 from galley.distribution.distributor import Distributor
 from galley.settings import GalleySettings
@@ -40,12 +42,12 @@ from galley.sources.admission import Admission
 from galley.sources.directory import DirectorySource
 from galley.status.analysis import Analysis
 from galley.status.reports import Reports
-from galley.store.store import Store
+from galley.status.traces import Traces
+from galley.store.store import MIGRATIONS, Store
 from galley.store.workloads import Workloads
 
 log = structlog.get_logger("galley")
 
-MIGRATIONS = "galley.store:migrations"
 STREAM_GRACE = 0.2  # seconds that open calls get at the end; MCP streams never end by themselves
 
 
@@ -84,12 +86,16 @@ class GalleyComponent:
             if not await _locked(stack, engine, settings, backend, life):
                 return  # asked to stop while standing by
             writer = await stack.enter_async_context(Writer.open(engine, name="galley"))
-            await writer.call(lambda: migrate(engine, MIGRATIONS))
-            store = await Store.open(writer)
-            workloads = await Workloads.open(writer, start=store.start)
-            reports = await Reports.open(writer, store.snapshot)
+            with opening(engine):
+                await writer.call(lambda: check(engine))
+                await writer.call(lambda: migrate(engine, MIGRATIONS))
+                store = await Store.open(writer)
+                workloads = await Workloads.open(writer, start=store.start)
+                reports = await Reports.open(writer, store.snapshot)
             admission = Admission(lambda: store.snapshot, lenient=settings.lenient)
             analysis = Analysis(store, workloads, analyze)
+            traces = Traces()
+            stack.callback(recent_spans.subscribe(traces.ended))
             sources = [DirectorySource(settings.config_path, store, admission)] if settings.config_path else []
             store.subscribe(reports.on_events)
             store.subscribe(analysis.on_events)
@@ -97,14 +103,22 @@ class GalleyComponent:
             for source in sources:
                 await source.load()  # before the first push, so that a new Galley never publishes less than its directory says
             Distributor(store, workloads, self._publisher)
-            parts = Parts(store=store, admission=admission, workloads=workloads, reports=reports, findings=analysis, sources=sources)
+            parts = Parts(
+                store=store, admission=admission, workloads=workloads, reports=reports, findings=analysis, traces=traces, sources=sources
+            )
 
             await self._serve(stack, life, identity, parts)
             backend.parts = parts
             stack.callback(_closed, backend, store)
             life.ready()
             await _until_stopping(
-                life, workloads.run(), reports.run(), analysis.run(), store.follow(), *(source.run() for source in sources)
+                life,
+                workloads.run(),
+                workloads.follow(),
+                reports.run(),
+                analysis.run(),
+                store.follow(),
+                *(source.run() for source in sources),
             )
 
     async def _serve(self, stack: contextlib.AsyncExitStack, life: Life, identity: WorkloadIdentity, parts: Parts) -> None:
@@ -115,6 +129,8 @@ class GalleyComponent:
         status = StatusServicer(parts.store, parts.reports, trust_domain=trust_domain)
         v1_pb2_grpc.add_RegistrationServicer_to_server(workloads, registration)  # type: ignore[no-untyped-call]
         v1_pb2_grpc.add_StatusServicer_to_server(status, registration)  # type: ignore[no-untyped-call]
+        traces = TracesServicer(parts.traces, trust_domain=trust_domain)
+        v1_pb2_grpc.add_TracesServicer_to_server(traces, registration)  # type: ignore[no-untyped-call]
         servers = [("registration", settings.registration_address, registration)]
         if settings.mcp_address:
             mcp = grpc_server()

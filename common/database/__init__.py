@@ -6,8 +6,9 @@ which the event loop asked for them on both.
 """
 
 from common.database.engine import create, is_sqlite, sqlite_url
+from common.database.integrity import check, opening
 from common.database.lock import WriterLock
 from common.database.migrations import migrate
 from common.database.writer import Writer
 
-__all__ = ["Writer", "WriterLock", "create", "is_sqlite", "migrate", "sqlite_url"]
+__all__ = ["Writer", "WriterLock", "check", "create", "is_sqlite", "migrate", "opening", "sqlite_url"]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a schema to its newest version at start. Migrations are Alembic revisions inside the part's package, so a wheel carries its own."""
+"""Bring a schema to its newest version at start, or by hand back to an older one.
+
+Migrations are Alembic revisions inside the part's package, so a wheel carries its own.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import threading
 from typing import Any
 
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
@@ -19,26 +23,46 @@ _ADVISORY_LOCK = 0x466F75726D617374  # "Fourmast": only one process of several m
 _ALEMBIC = threading.Lock()  # Alembic keeps the running migration in module globals, and istiod's parts migrate in threads of their own
 
 
-def migrate(engine: Engine, scripts: str) -> None:
-    """Upgrade to head, in one transaction. `scripts` is `package:folder`, for example `galley.store:migrations`.
+def migrate(engine: Engine, scripts: str, *, to: str = "head") -> None:
+    """Move to a version, newest by default, in one transaction. `scripts` is `package:folder`, for example `galley.store:migrations`.
 
-    Raises StartError when the database was written by a newer version than this one.
+    `to` is a version as `version` gives it, or `-1` for the one before. Raises StartError when there is no such version, or when the
+    database was written by a newer Fourmast than this one: that one must take it back first.
     """
-    config = Config()
-    config.set_main_option("script_location", scripts)
-    config.set_main_option("path_separator", "os")
-    directory = ScriptDirectory.from_config(config)
+    config, directory = _scripts(scripts)
 
-    def upgrade(current: Any, _: Any) -> Any:
-        return directory._upgrade_revs("head", current)
+    def steps(current: Any, _: Any) -> Any:
+        back = to.startswith("-") or (current and to != "head" and _is_before(directory, to, current))
+        return directory._downgrade_revs(to, current) if back else directory._upgrade_revs(to, current)
 
-    with _ALEMBIC, engine.begin() as connection, EnvironmentContext(config, directory, fn=upgrade) as environment:
+    with _ALEMBIC, engine.begin() as connection, EnvironmentContext(config, directory, fn=steps) as environment:
         _one_at_a_time(engine, connection)
         environment.configure(connection=connection, transactional_ddl=False)
         try:
             environment.run_migrations()
         except CommandError as error:
-            raise StartError(f"the database {engine.url.render_as_string()} is from another version of Fourmast: {error}") from error
+            raise StartError(
+                f"the database {engine.url.render_as_string()} cannot be brought to version {to!r}; "
+                f"it is from another version of Fourmast, which must take it back first (galley migrate --to VERSION): {error}"
+            ) from error
+
+
+def version(engine: Engine) -> str:
+    """The schema's version; empty for a new database."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def _scripts(scripts: str) -> tuple[Config, ScriptDirectory]:
+    config = Config()
+    config.set_main_option("script_location", scripts)
+    config.set_main_option("path_separator", "os")
+    return config, ScriptDirectory.from_config(config)
+
+
+def _is_before(directory: ScriptDirectory, to: str, current: Any) -> bool:
+    present = current if isinstance(current, str) else current[0]
+    return to in {script.revision for script in directory.iterate_revisions(present, "base")} - {present}
 
 
 def _one_at_a_time(engine: Engine, connection: Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import structlog
 from sqlalchemy import Connection, Engine, text
@@ -21,8 +21,11 @@ def notify(connection: Connection, channel: str, payload: str) -> None:
         connection.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
 
 
-async def listen(engine: Engine, channel: str) -> AsyncIterator[str]:
-    """Payloads on a channel, for ever. An empty one comes after each (re)connection, because anything may have been missed before it."""
+async def listen(engine: Engine, channel: str) -> AsyncGenerator[str, None]:
+    """Payloads on a channel, for ever. An empty one comes after each (re)connection, because anything may have been missed before it.
+
+    Close it (`contextlib.aclosing`): a listener that is dropped keeps its connection until somebody collects it.
+    """
     import psycopg
     from psycopg import sql
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -59,6 +59,7 @@ workloads = Table(
     Column("healthy", Boolean, nullable=False),
     Column("body", Text, nullable=False),  # the WorkloadEntry's spec as JSON
     Column("registered_at", String, nullable=False),
+    Column("holder", Integer, nullable=False, server_default="0"),  # number of the start that minds its deadline
 )
 
 starts = Table(
@@ -66,4 +67,5 @@ starts = Table(
     metadata,
     Column("start", Integer, primary_key=True),
     Column("at", String, nullable=False),
+    Column("alive_until", Float, nullable=False, server_default="0"),  # seconds since the epoch by the database's clock; PostgreSQL only
 )

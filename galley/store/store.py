@@ -8,6 +8,7 @@ the same lines cost nothing; with PostgreSQL an advisory lock orders the writers
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import uuid
@@ -16,6 +17,7 @@ from types import MappingProxyType
 
 import structlog
 from sqlalchemy import Connection, insert
+from sqlalchemy.exc import DBAPIError
 
 from common.database.engine import is_sqlite
 from common.database.notify import listen, notify
@@ -31,6 +33,7 @@ from galley.store.schema import starts
 
 log = structlog.get_logger("store")
 
+MIGRATIONS = "galley.store:migrations"
 CHANNEL = "galley_revisions"
 _WRITE_LOCK = 0x47616C6C6579  # "Galley"
 
@@ -115,7 +118,13 @@ class Store:
             return plan
 
         with tracer("galley").start_as_current_span("galley.store") as span:
-            plan = await self._writer.call(run)
+            try:
+                plan = await self._writer.call(run)
+            except DBAPIError as error:
+                log.error("the database does not take a write", reason=str(error.orig).strip())
+                raise UnavailableError(
+                    f"the database does not take writes now ({str(error.orig).strip()}); what is stored is served"
+                ) from error
             span.set_attribute("revision", plan.snapshot.revision)
         return tuple(plan.outcomes)
 
@@ -167,8 +176,12 @@ class Store:
         """Learn of other Galleys' writes for ever (PostgreSQL). On SQLite there are none, and this returns at once."""
         if is_sqlite(self._writer.engine):
             return
-        async for _ in listen(self._writer.engine, CHANNEL):
-            await self._writer.transaction(self._catch_up)
+        async with contextlib.aclosing(listen(self._writer.engine, CHANNEL)) as payloads:
+            async for _ in payloads:
+                try:
+                    await self._writer.transaction(self._catch_up)
+                except DBAPIError as error:  # the listener notices too, and its first word after it is back brings us here again
+                    log.warning("the database is away; reads go on from memory", reason=str(error.orig).strip())
 
     def _catch_up(self, connection: Connection) -> None:
         """In the writer's thread: take the write lock and what others committed since."""

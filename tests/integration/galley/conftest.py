@@ -7,6 +7,7 @@ import glob
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -48,7 +49,7 @@ def postgres_server() -> Iterator[str]:
         _wait(url, server)
         yield url
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # its fast shutdown: a test that failed may have left a connection
         server.wait(10)
         shutil.rmtree(folder, ignore_errors=True)
 

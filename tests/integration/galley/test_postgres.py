@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from common.config.kinds.networking import WorkloadEntry
 from common.database import Writer, create, is_sqlite, migrate
 from common.database.notify import listen, notify
 from galley.errors import ConflictError
+from galley.store.leases import LEASE_SECONDS, HeldByAnotherError, Registered
 from galley.store.model import Put
 from galley.store.schema import metadata
 from galley.store.store import Store
+from galley.store.workloads import BEAT_SECONDS, Workloads
 from tests.running_galley import running_galley, service, virtual_service
 from tests.unit.galley.store import worlds
 
@@ -108,7 +112,7 @@ async def test_notifications_come_with_the_commit_and_begin_with_a_wake_up(postg
             await writer.transaction(rolled_back)
         await writer.transaction(lambda connection: notify(connection, "things", "yes"))
         assert await asyncio.wait_for(anext(payloads), 5) == "yes"
-        await payloads.aclose()  # type: ignore[attr-defined]
+        await payloads.aclose()
 
 
 async def test_two_whole_galleys_share_a_configuration(postgres: str, tmp_path: Path) -> None:
@@ -123,3 +127,110 @@ async def test_two_whole_galleys_share_a_configuration(postgres: str, tmp_path: 
             while (answer := await client.get(path)).status_code != 200:
                 await asyncio.sleep(0.02)
         assert answer.json()["metadata"]["resourceVersion"] == "2"
+
+
+class TestSharedLeases:
+    """Workloads that register at one Galley are everybody's, and outlive it."""
+
+    @contextlib.asynccontextmanager
+    async def galley(self, url: str) -> AsyncIterator[Workloads]:
+        async with opened(url) as store:
+            workloads = await Workloads.open(store.writer, start=store.start)
+            tasks = [asyncio.create_task(work) for work in (workloads.run(), workloads.follow())]
+            try:
+                yield workloads
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def until(self, seen: Callable[[], bool], seconds: float = 3.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not seen():
+                await asyncio.sleep(0.01)
+
+    def register(self, workloads: Workloads, name: str = "w", account: str = "reviews") -> Registered:
+        spec = WorkloadEntry(address="10.0.0.1", serviceAccount=account)
+        registered = workloads.leases.register(namespace="default", name=name, spec=spec, healthy=True, at="then")
+        workloads.changed()
+        return registered
+
+    async def test_all_see_what_registers_changes_and_leaves_at_one(self, postgres: str) -> None:
+        async with self.galley(postgres) as one, self.galley(postgres) as two, self.galley(postgres) as three:
+            heard: list[str] = []
+            three.subscribe(lambda: heard.append(three.version))
+            lease = self.register(one).lease
+            await self.until(lambda: all(w.get(("default", "w")) is not None for w in (two, three)))
+            one.leases.heartbeat(lease, healthy=False)
+            one.changed()
+            await self.until(lambda: not two.leases.visible and not three.leases.visible)
+            one.leases.heartbeat(lease, healthy=True)
+            one.changed()
+            await self.until(lambda: bool(two.leases.visible and three.leases.visible))
+            one.leases.deregister(lease)
+            one.changed()
+            await self.until(lambda: not two.leases.known and not three.leases.known)
+            assert len(set(heard)) == 4, "each change had a version of its own"
+            with pytest.raises(HeldByAnotherError):
+                self.register(one, "x", "owner")
+                await self.until(lambda: bool(two.leases.known))
+                self.register(two, "x", "thief")
+
+    async def test_a_heartbeat_at_another_galley_moves_the_lease(self, postgres: str) -> None:
+        async with self.galley(postgres) as one, self.galley(postgres) as two:
+            lease = self.register(one).lease
+            await self.until(lambda: bool(two.leases.visible))
+            assert two.leases.next_deadline() is None, "not its own to mind"
+            assert two.leases.heartbeat(lease, healthy=True)
+            two.changed()
+            await self.until(lambda: one.leases.next_deadline() is None)
+            assert one.leases.visible, "handed over, not ended"
+            assert two.leases.next_deadline() is not None
+            assert two.leases.deregister(lease)
+            two.changed()
+            await self.until(lambda: not one.leases.known)
+
+    async def test_the_leases_of_a_galley_that_leaves_are_minded_by_another(self, postgres: str) -> None:
+        async with self.galley(postgres) as two:
+            async with self.galley(postgres) as one:
+                lease = self.register(one).lease
+                await self.until(lambda: bool(two.leases.visible))
+            await self.until(lambda: two.leases.next_deadline() is not None)
+            assert two.leases.visible
+            assert two.leases.heartbeat(lease, healthy=True)
+
+
+async def test_a_killed_galley_leaves_its_workloads_to_the_others(postgres: str, tmp_path: Path) -> None:
+    """A real process, killed without warning: seen through the others all the time, minded by one of them after the lease."""
+    code = "import asyncio, sys\nfrom tests.integration.galley.lease_holder import hold\nasyncio.run(hold(sys.argv[1]))"
+    async with opened(postgres) as store, opened(postgres) as other:
+        survivors = [await Workloads.open(s.writer, start=s.start) for s in (store, other)]
+        tasks = [asyncio.create_task(work) for w in survivors for work in (w.run(), w.follow())]
+        holder = await asyncio.create_subprocess_exec(sys.executable, "-c", code, postgres, stdout=asyncio.subprocess.PIPE)
+        try:
+            assert holder.stdout is not None
+            async with asyncio.timeout(20):
+                while not (line := (await holder.stdout.readline()).decode()).startswith("lease "):
+                    pass
+            lease = line.split()[1]
+            async with asyncio.timeout(5):
+                while not all(w.leases.visible for w in survivors):
+                    await asyncio.sleep(0.01)
+            holder.kill()
+            await holder.wait()
+            loop = asyncio.get_running_loop()
+            died = loop.time()
+            async with asyncio.timeout(LEASE_SECONDS + 4):
+                while not any(w.leases.next_deadline() for w in survivors):
+                    assert all(w.leases.visible for w in survivors), "nobody lost it meanwhile"
+                    await asyncio.sleep(0.02)
+            assert loop.time() - died > LEASE_SECONDS - BEAT_SECONDS - 0.5
+            assert sum(w.leases.next_deadline() is not None for w in survivors) == 1, "one of them, not both"
+            beaten = next(w for w in survivors if w.leases.next_deadline() is None)
+            assert beaten.leases.heartbeat(lease, healthy=True), "the agent may go to either"
+        finally:
+            if holder.returncode is None:
+                holder.kill()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

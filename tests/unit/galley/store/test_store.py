@@ -153,3 +153,17 @@ class TestFeed:
         for revision in (1, 9):
             with pytest.raises(ExpiredError, match="list again"):
                 feed.since(revision)
+
+
+async def test_a_full_disk_refuses_writes_and_goes_on_serving(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.write([Put(resource=virtual_service())], actor="x")
+        pages = await store.writer.transaction(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
+        await store.writer.transaction(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count = {pages}"))
+        many = [Put(resource=virtual_service(f"v{n}", annotations={"a": "x" * 4000})) for n in range(50)]
+        with pytest.raises(UnavailableError, match=r"does not take writes now \(database or disk is full\); what is stored is served"):
+            await store.write(many, actor="x")
+        assert [s.key.name for s in store.snapshot] == ["reviews"]
+        await store.writer.transaction(lambda c: c.exec_driver_sql("PRAGMA max_page_count = 100000"))
+        await store.write(many, actor="x")
+        assert store.snapshot.revision == 51
