@@ -31,6 +31,7 @@ TRIGGERS: Final = {
     SERVICE_ENTRY.collection: "service",
 }
 INBOUND: Final = {"endpoint": "eds", "service": "svc", "config": "config"}
+PAUSE = 0.2  # seconds between two writes
 SHARE_OF_TIME = 0.05  # of one thread, for writing the last good set while configuration keeps changing
 
 Named = Mapping[str, Resource[Any]]
@@ -55,6 +56,7 @@ class Configuration:
         self._from_galley: set[str] = set()
         self._unwritten: set[str] = set()
         self._dirty = asyncio.Event()
+        self._writing: asyncio.Future[None] | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -102,10 +104,15 @@ class Configuration:
         return dict(self._frozen)
 
     async def run(self) -> None:
-        """Write the last good set in the background and end the grace, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_last_good(), name="last good configuration")
-            group.create_task(self._end_grace(), name="lease grace")
+        """Write the last good set in the background and end the grace, until cancelled; then write what is left."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_last_good(), name="last good configuration")
+                group.create_task(self._end_grace(), name="lease grace")
+        finally:
+            if self._writing is not None:
+                await asyncio.wait({self._writing})
+            self._write_all(self._take_unwritten())
 
     def _apply(self, change: Change) -> bool:
         """False when nothing came of it."""
@@ -156,30 +163,27 @@ class Configuration:
 
     async def _keep_last_good(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._last_good is not None:
-            try:
-                await self._dirty.wait()
-            except asyncio.CancelledError:
-                await asyncio.shield(self._write())
-                raise
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
             began = loop.time()
-            await self._write()
-            await asyncio.sleep(max(0.2, (loop.time() - began) / SHARE_OF_TIME))
+            self._writing = asyncio.ensure_future(asyncio.to_thread(self._write_all, self._take_unwritten()))
+            await asyncio.shield(self._writing)
+            await asyncio.sleep(max(PAUSE, (loop.time() - began) / SHARE_OF_TIME))
 
-    async def _write(self) -> None:
-        self._dirty.clear()
-        names, self._unwritten = self._unwritten, set()
+    def _take_unwritten(self) -> list[Change]:
         snapshot = self.snapshot()
-        await asyncio.to_thread(self._write_all, [(name, self.versions[name], snapshot[name]) for name in sorted(names)])
+        names, self._unwritten = sorted(self._unwritten), set()
+        return [Change(collection=name, version=self.versions[name], upserts=tuple(snapshot[name].values()), full=True) for name in names]
 
-    def _write_all(self, collections: list[tuple[str, str, Named]]) -> None:
+    def _write_all(self, changes: list[Change]) -> None:
         if self._last_good is None:
             return
-        for name, version, held in collections:
+        for change in changes:
             try:
-                self._last_good.record(Change(collection=name, version=version, upserts=tuple(held.values()), full=True))
+                self._last_good.record(change)
             except OSError as error:
-                log.error("the last good configuration cannot be written", collection=name, reason=str(error))
+                log.error("the last good configuration cannot be written", collection=change.collection, reason=str(error))
 
 
 def _equal(first: Resource[Any], second: Resource[Any]) -> bool:

@@ -37,6 +37,8 @@ class Isolation:
         self.accepted: dict[str, Framed | None] = {}
         """What was ever refused and not accepted since: the form that the proxy had before, None if it had none.
         State-of-the-world responses repeat it."""
+        self.doubtful: set[str] = set()
+        """Were in a refused response and have been replaced since: which form the proxy has is not known until it accepts one."""
         self._batches: deque[tuple[Framed, ...]] = deque()
         self._trying: tuple[Framed, ...] = ()
         self._nonce = ""
@@ -106,6 +108,7 @@ class Isolation:
         for name in names:
             if name not in self._names:
                 self.accepted.pop(name, None)
+                self.doubtful.discard(name)
 
     def review(self, target: View) -> set[str]:
         """Compare with what the proxy should have now. Returns the names that changed since: they are free to be sent."""

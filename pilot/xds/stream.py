@@ -202,7 +202,7 @@ class Stream(Generic[Push, Proxy]):
             trouble.forget(name for name in tuple(trouble.accepted) if sent.view.get(name) is None and name not in subscription.ghosts)
             if not trouble:
                 subscription.error = ""
-            if not trouble.accepted:
+            if not (trouble.accepted or trouble.doubtful):
                 subscription.trouble = None
         else:
             subscription.error = ""
@@ -220,7 +220,11 @@ class Stream(Generic[Push, Proxy]):
                 return trouble.accepted[name]
             return subscription.acked_view.get(name) if subscription.acked_view is not None else None
 
-        suspects = [frame for part in sent.suspects for frame in part.frames if on_trial or _differs(before(frame.name), frame)]
+        def innocent(frame: Framed) -> bool:
+            """State of the world repeats what was accepted long ago."""
+            return not self.is_delta and not on_trial and frame.name not in trouble.doubtful and not _differs(before(frame.name), frame)
+
+        suspects = [frame for part in sent.suspects for frame in part.frames if not innocent(frame)]
         newest = []
         for frame in suspects:
             now = subscription.view.get(frame.name) if subscription.view is not None else None
@@ -228,6 +232,10 @@ class Stream(Generic[Push, Proxy]):
                 newest.append(frame)
             elif now is None and frame.name in subscription.ghosts:
                 self._revert(subscription, frame.name, before(frame.name))
+            else:
+                trouble.doubtful.add(frame.name)
+        if trouble.doubtful:
+            subscription.trouble = trouble
         if newest:
             for refusal in trouble.refused(newest, message, before, sole=len(suspects) == 1):
                 frame = refusal.frame

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outcomes at the proxies, told at the configuration that they concern."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.config.resource import ResourceKey
+from common.mesh.names import TYPE_ROUTE
+from common.registration.reporter import Verdict
+from pilot.api.reports import Reports
+from pilot.xds.cache import Framed, Part
+from pilot.xds.stream import Refused
+
+REVIEWS = ResourceKey("istio/networking/v1alpha3/virtualservices", "default", "reviews")
+RATINGS = ResourceKey("istio/networking/v1alpha3/virtualservices", "default", "ratings")
+
+
+class Told:
+    def __init__(self) -> None:
+        self.reports: list[tuple[str, Verdict, str]] = []
+        self.versions = {REVIEWS: "7", RATINGS: "8"}
+        self.collected = Reports(self.take, self.versions.get)
+
+    def take(
+        self, key: ResourceKey, *, resource_version: str, type: str, verdict: Verdict, reason: str, message: str = "", **_: Any
+    ) -> None:
+        assert type == "Applied" and resource_version == self.versions[key]
+        self.reports.append((key.name, verdict, message))
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+def part(*sources: ResourceKey, name: str = "web") -> Part:
+    return Part((Framed(TYPE_ROUTE, name, name.encode(), sources),))
+
+
+def refusal(*sources: ResourceKey, name: str = "web", message: str = "bad regex") -> Refused:
+    return Refused(TYPE_ROUTE, name, "v", sources, message)
+
+
+def test_a_shared_part_is_told_once_for_all_proxies(told: Told) -> None:
+    shared = part(REVIEWS, RATINGS)
+    for number in range(100):
+        told.collected.accepted(f"p-{number}", TYPE_ROUTE, [shared], 1)
+    assert sorted(told.reports) == [("ratings", Verdict.TRUE, ""), ("reviews", Verdict.TRUE, "")]
+
+
+def test_a_refusal_names_proxy_resource_and_reason(told: Told) -> None:
+    told.collected.refused("web-1.default-3", refusal(REVIEWS))
+    assert told.reports == [("reviews", Verdict.FALSE, "web-1.default-3 refuses RDS web: bad regex")]
+
+
+def test_others_acceptance_does_not_hide_a_refusal(told: Told) -> None:
+    told.collected.refused("a", refusal(REVIEWS))
+    told.reports.clear()
+    told.collected.accepted("b", TYPE_ROUTE, [part(REVIEWS)], 2)
+    assert told.reports == []
+
+
+def test_acceptance_by_the_same_proxy_ends_it(told: Told) -> None:
+    told.collected.refused("a", refusal(REVIEWS))
+    told.collected.accepted("a", TYPE_ROUTE, [part(REVIEWS)], 2)
+    assert [verdict for _, verdict, _ in told.reports][-1] is Verdict.TRUE
+
+
+def test_a_proxy_that_leaves_takes_its_refusals_along(told: Told) -> None:
+    told.collected.refused("a", refusal(REVIEWS))
+    told.collected.refused("b", refusal(REVIEWS, message="other"))
+    told.collected.gone("a")
+    assert told.reports[-1] == ("reviews", Verdict.FALSE, "b refuses RDS web: other")
+    told.collected.gone("b")
+    assert told.reports[-1][1] is Verdict.TRUE
+
+
+def test_many_refusals_are_one_readable_message(told: Told) -> None:
+    for number in range(10):
+        told.collected.refused(f"p{number}", refusal(REVIEWS))
+    assert told.reports[-1][2].endswith("(and 7 more)") and told.reports[-1][2].count("refuses") == 3
+
+
+def test_nothing_is_told_about_what_is_gone(told: Told) -> None:
+    del told.versions[REVIEWS]
+    told.collected.refused("a", refusal(REVIEWS))
+    assert told.reports == []
