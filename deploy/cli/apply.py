@@ -55,6 +55,8 @@ def apply(filenames: tuple[str, ...], namespace: str | None, dry_run: bool, leni
         print_value(answer, output)
         return
     for row in rows:
+        for warning in row.get("warnings", ()):
+            click.secho(f"⚠ {row['resource']}: {warning}", fg="yellow", err=True)
         click.echo(f"{row['resource']} {row['action']}{' (dry run)' if dry_run else ''}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from common.config.resource import Resource
-from galley.analysis import deprecation, gateways, policy_rules, schema, services, sidecars, virtual_services
+from galley.analysis import deprecation, enforcement, gateways, policy_rules, schema, services, sidecars, virtual_services
 from galley.analysis.finding import INTERNAL_ERROR, LEVELS, Finding, finding
 from galley.analysis.view import View
 
@@ -15,6 +15,7 @@ Analyser = Callable[[View], Iterator[Finding]]
 
 ANALYSERS: Final[tuple[Analyser, ...]] = (
     schema.schema_errors,
+    enforcement.not_enforced,
     deprecation.deprecated_fields,
     virtual_services.destinations,
     virtual_services.gateways,

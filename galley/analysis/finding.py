@@ -18,7 +18,7 @@ Code = NewType("Code", str)
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """A code with its name and level, as Istio numbers them."""
+    """A code with its name and level: Istio's number, or one of ours that begins with FM."""
 
     code: Code
     name: str
@@ -29,6 +29,8 @@ def _rule(number: int, name: str, level: Level) -> Rule:
     return Rule(Code(f"IST{number:04}"), name, level)
 
 
+NOT_ENFORCED: Final = Rule(Code("FM0001"), "NotEnforced", "Error")
+"""Ours: Istio had no version in which a kind was accepted and not acted on."""
 INTERNAL_ERROR: Final = _rule(1, "InternalError", "Error")
 DEPRECATED: Final = _rule(2, "Deprecated", "Warning")
 REFERENCED_RESOURCE_NOT_FOUND: Final = _rule(101, "ReferencedResourceNotFound", "Error")
@@ -44,6 +46,7 @@ UNREACHABLE_RULE: Final = _rule(130, "VirtualServiceUnreachableRule", "Warning")
 INEFFECTIVE_MATCH: Final = _rule(131, "VirtualServiceIneffectiveMatch", "Info")
 HOST_NOT_IN_GATEWAY: Final = _rule(132, "VirtualServiceHostNotFoundInGateway", "Warning")
 CONFLICTING_GATEWAYS: Final = _rule(145, "ConflictingGateways", "Error")
+INEFFECTIVE_POLICY: Final = _rule(167, "IneffectivePolicy", "Warning")
 UNKNOWN_DESTINATION_RULE_HOST: Final = _rule(174, "UnknownDestinationRuleHost", "Warning")
 
 

@@ -4,6 +4,7 @@
 POST /apis/fourmast.io/v1/batch
 {"items": [{"document": {...}, "source": {"file": "reviews.yaml", "line": 12}}], "namespace": "default", "dryRun": false}
 200 {"items": [{"resource": "VirtualService default/reviews", "action": "created", "problems": []}]}
+    with "warnings": ["..."] at an item that is stored although this version does not enforce it
 422 the same shape when any document is invalid: `action` is null everywhere, nothing was stored
 """
 
@@ -24,6 +25,7 @@ from galley.errors import BadRequestError
 from galley.sources.admission import Admitted
 from galley.store.model import Origin, Outcome, Put
 from galley.store.plan import by_key
+from galley.validation.enforcement import gaps
 
 MOST_ITEMS = 10_000
 
@@ -101,10 +103,12 @@ def _refuse_repetitions(found: list[Admitted]) -> None:
 
 def _row(item: Item, admitted: Admitted, outcomes: dict[ResourceKey, Outcome] | None) -> dict[str, Any]:
     resource = admitted.resource
+    warnings = [gap.message for gap in gaps(resource)] if resource else []
     return {
         "resource": str(resource.key) if resource else _name(item.document),
         "action": outcomes[resource.key].action if outcomes and resource else None,
         "problems": [_problem(p, item.source.line) for p in admitted.problems],
+        **({"warnings": warnings} if warnings else {}),
     }
 
 

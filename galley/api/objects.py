@@ -165,7 +165,7 @@ class Objects:
     async def _write(self, request: Request, target: Target, intent: Put, *, code: int = 200) -> Response:
         dry_run = writing.is_dry_run(request)
         (outcome,) = await writing.write(request, self._backend, target.caller, [intent], dry_run=dry_run)
-        return Response(_body(self._backend(), outcome), code, media_type=JSON_TYPE)
+        return Response(_body(self._backend(), outcome), code, writing.warnings(intent.resource), media_type=JSON_TYPE)
 
 
 def _body(parts: Parts, outcome: Outcome) -> bytes:

@@ -6,7 +6,7 @@ Their whole spec is what a `handler` or an `instance` has under `params`; one ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -38,44 +38,17 @@ _PLURALS: Final = {
 }
 """Istio 1.4's plurals that are not just the name with an s. `kuberneteses` was spelt so."""
 
-_ADAPTERS: Final = [
-    "bypass",
-    "circonus",
-    "cloudwatch",
-    "denier",
-    "dogstatsd",
-    "fluentd",
-    "kubernetesenv",
-    "listchecker",
-    "memquota",
-    "noop",
-    "opa",
-    "prometheus",
-    "rbac",
-    "redisquota",
-    "signalfx",
-    "solarwinds",
-    "stackdriver",
-    "statsd",
-    "stdio",
-    "zipkin",
-]
-_TEMPLATES: Final = [
-    "apikey",
-    "authorization",
-    "checknothing",
-    "edge",
-    "kubernetes",
-    "listentry",
-    "logentry",
-    "metric",
-    "quota",
-    "reportnothing",
-    "tracespan",
-]
+_ADAPTERS: Final = (
+    *("bypass", "circonus", "cloudwatch", "denier", "dogstatsd", "fluentd", "kubernetesenv", "listchecker", "memquota", "noop", "opa"),
+    *("prometheus", "rbac", "redisquota", "signalfx", "solarwinds", "stackdriver", "statsd", "stdio", "zipkin"),
+)
+_TEMPLATES: Final = (
+    *("apikey", "authorization", "checknothing", "edge", "kubernetes", "listentry", "logentry", "metric", "quota"),
+    *("reportnothing", "tracespan"),
+)
 
 
-def _kinds(names: list[str], spec: type[Message]) -> Mapping[str, Kind]:
+def _kinds(names: Iterable[str], spec: type[Message]) -> Mapping[str, Kind]:
     return MappingProxyType({name: _kind(name, _PLURALS.get(name, f"{name}s"), spec) for name in names})
 
 

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is accepted and stored although nothing acts on it in this version: said aloud, because a policy that only seems to hold is a trap.
+
+Who makes Pilot or Mixer act on a kind takes it out of the table; a test compares the table with what the two subscribe to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from common.config.kinds.api_spec import HTTP_API_SPEC, HTTP_API_SPEC_BINDING
+from common.config.kinds.authentication import Policy
+from common.config.kinds.authorization import AUTHORIZATION_POLICY
+from common.config.kinds.ingress import INGRESS, INGRESS_EXTENSIONS, INGRESS_V1BETA1
+from common.config.kinds.legacy_mixer import LEGACY_ADAPTERS, LEGACY_TEMPLATES
+from common.config.kinds.networking import ENVOY_FILTER, SIDECAR
+from common.config.kinds.rbac import CLUSTER_RBAC_CONFIG, RBAC_CONFIG, SERVICE_ROLE, SERVICE_ROLE_BINDING
+from common.config.kinds.request_authentication import REQUEST_AUTHENTICATION
+from common.config.problem import Path
+from common.config.registry import Kind
+from common.config.resource import Resource
+from galley.validation.primitives import each
+
+_AUTHORIZATION: Final = "nobody is let in or kept out by it"
+_LEGACY: Final = "write it as a handler or an instance, under params"
+
+
+class Gap(NamedTuple):
+    """Something written that nothing acts on. `is_error` is False where Istio 1.4 did not act on it either."""
+
+    path: Path
+    message: str
+    is_error: bool = True
+
+
+def _of(kinds: Iterable[Kind], consequence: str) -> dict[str, str]:
+    return dict.fromkeys((kind.collection for kind in kinds), consequence)
+
+
+NOT_ENFORCED: Final[Mapping[str, str]] = MappingProxyType(
+    _of((AUTHORIZATION_POLICY, SERVICE_ROLE, SERVICE_ROLE_BINDING, RBAC_CONFIG, CLUSTER_RBAC_CONFIG), _AUTHORIZATION)
+    | _of((REQUEST_AUTHENTICATION,), "tokens are not checked")
+    | _of((ENVOY_FILTER,), "Envoy's configuration is not patched")
+    | _of((SIDECAR,), "proxies keep seeing the whole mesh")
+    | _of((INGRESS, INGRESS_V1BETA1, INGRESS_EXTENSIONS), "no gateway serves it; write a Gateway and a VirtualService")
+    | _of((*LEGACY_ADAPTERS.values(), *LEGACY_TEMPLATES.values()), _LEGACY)
+)
+"""Collection to what that means for the user."""
+
+NEVER_READ: Final = frozenset({HTTP_API_SPEC.collection, HTTP_API_SPEC_BINDING.collection})
+"""Istio 1.4 accepted these, and no proxy of it read them."""
+
+
+def gaps(resource: Resource[Any]) -> Iterator[Gap]:
+    """What of this resource is not enforced by this version, for people."""
+    kind = resource.kind
+    consequence = NOT_ENFORCED.get(kind.collection)
+    if consequence is not None:
+        yield Gap((), f"{kind.name} is stored but not enforced by this version: {consequence}")
+    elif kind.collection in NEVER_READ:
+        yield Gap((), f"{kind.name} has no effect, as in Istio 1.4", is_error=False)
+    elif isinstance(resource.spec, Policy):
+        yield from _tokens(resource.spec)
+
+
+def _tokens(spec: Policy) -> Iterator[Gap]:
+    for field in ("peers", "origins"):
+        for method, at in each(getattr(spec, field), ("spec", field)):
+            if method.jwt is not None:
+                yield Gap((*at, "jwt"), "jwt is stored but not enforced by this version: tokens are not checked")
