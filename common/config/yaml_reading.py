@@ -2,14 +2,16 @@
 """YAML and JSON bytes -> documents whose every field knows its line.
 
 One pass over libyaml's events gives values, positions and duplicate keys together; nothing recurses, so depth, size and aliases are
-capped while reading. Scalars follow YAML 1.2 and not, as PyYAML does, 1.1.
+capped while reading. Scalars follow YAML 1.2 and not, as PyYAML does, 1.1. Plain documents are read without positions first
+(`yaml_values`), and once more with them only when somebody asks for one.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
@@ -18,6 +20,7 @@ import yaml
 from common.config.normalise import camel_case
 from common.config.problem import Path, Problem, parse_path, problem
 from common.config.yaml_scalars import NOT_REPRESENTABLE, plain_value
+from common.config.yaml_values import plain_documents
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 64
@@ -38,12 +41,36 @@ class Position(NamedTuple):
     column: int
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+Positions = Mapping[Path, Position]
+
+
+class Document:
     """One document of a file: its plain values, and the place of each of them."""
 
-    value: Any
-    positions: dict[Path, Position]
-    problems: tuple[Problem, ...] = ()
+    __slots__ = ("_begin", "_positions", "problems", "value")
+
+    def __init__(
+        self,
+        *,
+        value: Any,
+        positions: Positions | Callable[[], Positions],
+        problems: tuple[Problem, ...] = (),
+        begin: Position | None = None,
+    ) -> None:
+        """Positions may be a function that finds them when somebody asks; `begin` is known without asking."""
+        self.value, self.problems = value, problems
+        self._positions, self._begin = positions, begin
+
+    @property
+    def positions(self) -> Positions:
+        if callable(self._positions):
+            self._positions = self._positions()
+        return self._positions
+
+    @property
+    def begin(self) -> Position | None:
+        """Where the document begins. None for an empty one, or one that was never in a file."""
+        return self._begin or self.positions.get(())
 
     def position(self, path: str | Path) -> Position | None:
         """The place of a field, or of the nearest thing around it that exists. None for an empty document."""
@@ -81,6 +108,16 @@ def read_documents(data: bytes) -> tuple[Document, ...]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         return (_unreadable(f"byte {data[error.start]:#04x} is not UTF-8; save the file as UTF-8", line=line, column=1),)
+    if (plain := plain_documents(text, max_depth=MAX_DEPTH)) is not None:
+        explained = cache(lambda: list(_Reader(text).documents()))
+        return tuple(
+            Document(
+                value=value,
+                positions=lambda place=place: explained()[place].positions,  # type: ignore[misc]
+                begin=Position(line, column),
+            )
+            for place, (value, line, column) in enumerate(plain)
+        )
     documents, malformed_at = _yaml_documents(text)
     if malformed_at is not None and text.lstrip()[:1] in ("{", "["):
         return _json_documents(text) or documents

@@ -38,8 +38,8 @@ class DocumentResult(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     @property
     def line(self) -> int | None:
         """Where the document begins."""
-        place = self.document.position(())
-        return place.line if place else None
+        begin = self.document.begin
+        return begin.line if begin else None
 
     def with_problems(self, found: Iterable[Problem]) -> DocumentResult:
         """The same result with more problems, all of them with their lines and in the order of the file."""
