@@ -7,6 +7,7 @@ Resource versions would not do: registered workloads have none, and a resource s
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,11 +35,10 @@ def resource_digest(resource: Resource[Any]) -> bytes:
 
 
 def combine(parts: Iterable[bytes]) -> bytes:
-    """One hash of several, in their order. Parts are delimited by their length, so no two lists run into each other."""
-    hasher = hashlib.blake2b(digest_size=_SIZE)
-    for part in parts:
-        hasher.update(len(part).to_bytes(4, "big"))
-        hasher.update(part)
+    """One hash of several, in their order. Their lengths are part of it, so no two lists run into each other."""
+    parts = tuple(parts)
+    hasher = hashlib.blake2b(struct.pack(f">{len(parts) + 1}I", len(parts), *map(len, parts)), digest_size=_SIZE)
+    hasher.update(b"".join(parts))  # in one piece: ten thousand small updates cost more than all of the hashing
     return hasher.digest()
 
 

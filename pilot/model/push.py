@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from common.checkprotocol.epoch import POLICY_COLLECTIONS
@@ -27,15 +29,15 @@ Resources = Mapping[str, Mapping[str, Resource[Any]]]
 """Collection name -> MCP name (`namespace/name`) -> resource, as the MCP sink holds them."""
 
 T = TypeVar("T")
+Changed = AbstractSet[ResourceKey]
 
 _AUTHENTICATION = (PEER_AUTHENTICATION.collection, POLICY.collection, MESH_POLICY.collection)
 _CHECK_COLLECTIONS = (QUOTA_SPEC.collection, QUOTA_SPEC_BINDING.collection, MESH_CONFIG.collection)
 
-_DIGESTED = (
-    *SERVICE_COLLECTIONS,
-    *(kind.collection for kind in (VIRTUAL_SERVICE, DESTINATION_RULE, GATEWAY, MESH_CONFIG, QUOTA_SPEC, QUOTA_SPEC_BINDING)),
-    *_AUTHENTICATION,
-)
+_FINGERPRINTED = (*(kind.collection for kind in (GATEWAY, MESH_CONFIG, QUOTA_SPEC, QUOTA_SPEC_BINDING)), *_AUTHENTICATION)
+"""Small collections of which a group depends on the whole."""
+
+_DIGESTED = (*SERVICE_COLLECTIONS, VIRTUAL_SERVICE.collection, DESTINATION_RULE.collection, *_FINGERPRINTED)
 
 COLLECTIONS = (*_DIGESTED, *POLICY_COLLECTIONS)
 """What Pilot subscribes to. Of Mixer's own configuration it reads only the versions."""
@@ -55,12 +57,14 @@ class PushContext:
 
     def __init__(self, resources: Resources, previous: PushContext | None):
         self.resources = resources
-        self.digested = {name: _digest_all(name, resources, previous) for name in _DIGESTED}
+        found = {name: _digest_all(name, resources, previous) for name in _DIGESTED}
+        self.digested = {name: digested for name, (digested, _) in found.items()}
+        self._changed = {name: changed for name, (_, changed) in found.items()}
         self.digests = {
             name: previous.digests[name]
-            if previous is not None and previous.digested[name] is entries
-            else combine(digest for _, digest in entries.values())
-            for name, entries in self.digested.items()
+            if previous is not None and not self._changed[name]
+            else combine(digest for _, digest in self.digested[name].values())
+            for name in _FINGERPRINTED
         }
         self.mesh = mesh_config(resources)
         self.mesh_digest = self.digests[MESH_CONFIG.collection]
@@ -69,7 +73,12 @@ class PushContext:
         self.catalog = self._unless_changed(
             SERVICE_COLLECTIONS,
             lambda old: old.catalog,
-            lambda: ServiceCatalog(self.digested, mesh, previous.catalog if previous is not None else None),
+            lambda: ServiceCatalog(
+                self.digested,
+                mesh,
+                previous.catalog if previous is not None else None,
+                self._changed,
+            ),
         )
         self.routing = self._unless_changed(
             (VIRTUAL_SERVICE.collection,),
@@ -138,26 +147,35 @@ class PushContext:
     def _unless_changed(self, collections: tuple[str, ...], take: Callable[[PushContext], T], make: Callable[[], T]) -> T:
         """The previous snapshot's index if nothing that it was made of changed (MeshConfig belongs to every index)."""
         old = self._previous
-        if old is not None and all(self.digests[name] == old.digests[name] for name in (*collections, MESH_CONFIG.collection)):
+        if old is not None and not any(self._changed[name] for name in (*collections, MESH_CONFIG.collection)):
             return take(old)
         return make()
 
 
-def _digest_all(collection: str, resources: Resources, previous: PushContext | None) -> Digested:
-    """Content hashes of a collection in the order of keys. The very same objects as before keep theirs."""
+def _digest_all(collection: str, resources: Resources, previous: PushContext | None) -> tuple[Digested, Changed]:
+    """Content hashes of a collection in the order of keys, and which keys have others than before. The very same objects keep theirs."""
     current = resources.get(collection, {})
     if previous is None:
-        return _sorted({resource.key: (resource, resource_digest(resource)) for resource in current.values()})
+        return _sorted({resource.key: (resource, resource_digest(resource)) for resource in current.values()}), frozenset()
     before = previous.resources.get(collection, {})
     known = previous.digested[collection]
-    if before is current or (len(before) == len(current) and all(before.get(name) is resource for name, resource in current.items())):
-        return known
-    digested: dict[ResourceKey, tuple[Resource[Any], bytes]] = {}
-    for name, resource in current.items():
+    replaced = [resource for name, resource in current.items() if before.get(name) is not resource]
+    gone = [before[name].key for name in before.keys() - current.keys()] if len(current) < len(before) + len(replaced) else []
+    if not (replaced or gone):
+        return known, frozenset()
+    digested = dict(known)
+    for key in gone:
+        del digested[key]
+    changed = set(gone)
+    for resource in replaced:
         key = resource.key
-        digested[key] = known[key] if before.get(name) is resource else (resource, resource_digest(resource))
-    return _sorted(digested)
+        digest = resource_digest(resource)
+        old = known.get(key)
+        if old is None or old[1] != digest:
+            changed.add(key)
+        digested[key] = (resource, digest)
+    return (digested if digested.keys() <= known.keys() else _sorted(digested)), changed
 
 
 def _sorted(digested: Digested) -> Digested:
-    return dict(sorted(digested.items(), key=lambda entry: entry[0]))
+    return dict(sorted(digested.items(), key=itemgetter(0)))

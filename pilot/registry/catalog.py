@@ -8,6 +8,7 @@ workloads did not change keeps its endpoints.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from common.config.kinds.core import ENDPOINTS, SERVICE
@@ -31,37 +32,102 @@ Digested = Mapping[ResourceKey, tuple[Resource[Any], bytes]]
 class ServiceCatalog:
     """Services by key and in order (oldest first, then by name), endpoints by service, and who serves what."""
 
-    def __init__(self, collections: Mapping[str, Digested], mesh: MeshConfig, previous: ServiceCatalog | None = None):
+    by_key: dict[ServiceKey, Service]
+    services: tuple[Service, ...]
+    digest: bytes
+    """Of all services; endpoints have no part in it."""
+    accounts_digest: bytes
+    """Of the accounts under which services are served."""
+    _converted: dict[ResourceKey, tuple[bytes, tuple[Service, ...]]]
+    _origins: dict[ServiceKey, Resource[Any]]
+    _by_selector: dict[tuple[str, str, str], list[Service]]
+    _endpoints: dict[ServiceKey, EndpointSet]
+    _by_address: dict[str, list[Service]]
+    _listed_digest: bytes
+
+    def __init__(
+        self,
+        collections: Mapping[str, Digested],
+        mesh: MeshConfig,
+        previous: ServiceCatalog | None = None,
+        changed: Mapping[str, AbstractSet[ResourceKey]] = {},
+    ):
+        """`changed` says, by collection, which keys have another content than in `previous`."""
         self._mesh = mesh
         self._settings = (mesh.trustDomain, mesh.defaultServiceExportTo)
         if previous is not None and previous._settings != self._settings:
             previous = None
-        self._converted: dict[ResourceKey, tuple[bytes, tuple[Service, ...]]] = {}
-        self._workloads = self._index_workloads(collections.get(WORKLOAD_ENTRY.collection, {}), previous)
-        self.by_key: dict[ServiceKey, Service] = {}
-        origins: dict[ServiceKey, Resource[Any]] = {}
+        self._workloads = self._index_workloads(collections.get(WORKLOAD_ENTRY.collection, {}), previous, changed)
+        if previous is None or changed.get(SERVICE.collection) or changed.get(SERVICE_ENTRY.collection):
+            self._index_services(collections, previous)
+        else:
+            self._converted, self._origins, self._by_selector = previous._converted, previous._origins, previous._by_selector
+            self.by_key, self.services, self.digest = previous.by_key, previous.services, previous.digest
+        self._index_endpoints(collections.get(ENDPOINTS.collection, {}), previous, changed.get(ENDPOINTS.collection, frozenset()))
+
+    def _index_services(self, collections: Mapping[str, Digested], previous: ServiceCatalog | None) -> None:
+        self._converted = {}
+        self._origins = {}
+        self.by_key = {}
         for collection in (SERVICE.collection, SERVICE_ENTRY.collection):
-            for resource, digest in collections.get(collection, {}).values():
-                for service in self._convert(resource, digest, previous):
+            for key, (resource, digest) in collections.get(collection, {}).items():
+                for service in self._convert(key, resource, digest, previous):
                     known = self.by_key.get(service.key)
                     if known is None or (
                         known.source.collection == collection and (service.created, service.source) < (known.created, known.source)
                     ):
                         self.by_key[service.key] = service
-                        origins[service.key] = resource
+                        self._origins[service.key] = resource
         self.services = tuple(sorted(self.by_key.values(), key=lambda service: (service.created, service.key)))
         self.digest = combine(service.digest for service in self.services)
-        listed = collections.get(ENDPOINTS.collection, {})
-        self._endpoints = {service.key: self._endpoint_set(service, origins[service.key], listed, previous) for service in self.services}
-        self.accounts_digest = combine(repr(self._endpoints[service.key].accounts).encode() for service in self.services)
-        self._by_selector: dict[tuple[str, str, str], list[Service]] = {}
-        self._by_address: dict[str, list[Service]] = {}
+        self._by_selector = {}
         for service in self.services:
             if service.selector:
                 self._by_selector.setdefault((service.namespace, *min(service.selector.items())), []).append(service)
-            else:
-                for endpoint in self._endpoints[service.key].endpoints:
-                    self._by_address.setdefault(endpoint.address, []).append(service)
+
+    def _index_endpoints(self, listed: Digested, previous: ServiceCatalog | None, changed: AbstractSet[ResourceKey]) -> None:
+        """Of the services that something changed for; the others keep their endpoints."""
+        if previous is None:
+            self._endpoints = {}
+            stale: Iterable[Service] = self.services
+        else:
+            moved = {name for name, index in self._workloads.items() if previous._workloads.get(name) is not index}
+            moved |= previous._workloads.keys() - self._workloads.keys()
+            relisted = {(key.namespace, key.name) for key in changed}
+            same = self.by_key is previous.by_key
+            stale = [
+                service
+                for service in self.services
+                if (service.namespace in moved and service.selector)
+                or (relisted and (service.namespace, service.name) in relisted)
+                or not (same or previous.by_key.get(service.key) is service)
+            ]
+            known = previous._endpoints
+            self._endpoints = dict(known) if same else {key: known[key] for key in self.by_key if key in known}
+        accounts_differ = relocated = previous is None or self.by_key is not previous.by_key
+        for service in stale:
+            old = previous._endpoints.get(service.key) if previous is not None else None
+            found = self._endpoint_set(service, self._origins[service.key], listed, old)
+            self._endpoints[service.key] = found
+            accounts_differ = accounts_differ or old is None or old.accounts != found.accounts
+            relocated = relocated or (found is not old and not service.selector)
+        if previous is not None and not accounts_differ:
+            self.accounts_digest = previous.accounts_digest
+        else:
+            self.accounts_digest = combine(repr(self._endpoints[service.key].accounts).encode() for service in self.services)
+        if previous is not None and not relocated:
+            self._by_address, self._listed_digest = previous._by_address, previous._listed_digest
+            return
+        self._by_address = {}
+        fixed = [service for service in self.services if not service.selector]
+        for service in fixed:
+            for endpoint in self._endpoints[service.key].endpoints:
+                self._by_address.setdefault(endpoint.address, []).append(service)
+        self._listed_digest = combine(self._endpoints[service.key].digest for service in fixed)
+
+    def serving_digest(self, namespace: str) -> bytes:
+        """Hash of all that `served_by`, `workload_at` and the endpoints of services without a selector say to proxies of a namespace."""
+        return combine((self.digest, self._listed_digest, self._workloads.get(namespace, NO_WORKLOADS).targets_digest))
 
     def endpoints(self, key: ServiceKey) -> EndpointSet:
         return self._endpoints.get(key, NO_ENDPOINTS)
@@ -85,42 +151,46 @@ class ServiceCatalog:
                 found[service.key] = service
         return tuple(sorted(found.values(), key=lambda service: (service.created, service.key)))
 
-    def _convert(self, resource: Resource[Any], digest: bytes, previous: ServiceCatalog | None) -> tuple[Service, ...]:
-        if previous is not None and (known := previous._converted.get(resource.key)) is not None and known[0] == digest:
+    def _convert(self, key: ResourceKey, resource: Resource[Any], digest: bytes, previous: ServiceCatalog | None) -> tuple[Service, ...]:
+        if previous is not None and (known := previous._converted.get(key)) is not None and known[0] == digest:
             converted = known[1]
         elif resource.kind is SERVICE:
             private = is_private((), self._mesh.defaultServiceExportTo)
             converted = (kubernetes.service(resource, digest, private_by_default=private),)
         else:
             converted = tuple(service_entry.services(resource, digest, default_export=self._mesh.defaultServiceExportTo))
-        self._converted[resource.key] = (digest, converted)
+        self._converted[key] = (digest, converted)
         return converted
 
-    def _index_workloads(self, entries: Digested, previous: ServiceCatalog | None) -> dict[str, WorkloadIndex]:
-        by_namespace: dict[str, list[tuple[Resource[Any], bytes]]] = {}
-        for resource, digest in entries.values():
-            by_namespace.setdefault(resource.namespace, []).append((resource, digest))
-        indexes: dict[str, WorkloadIndex] = {}
-        for namespace, pairs in by_namespace.items():
-            old = previous._workloads.get(namespace) if previous is not None else None
-            pairs.sort(key=lambda pair: pair[0].key)
-            if old is not None and old.digest == combine(digest for _, digest in pairs):
-                indexes[namespace] = old
-                continue
-            known = {workload.key: workload for workload in old.all} if old is not None else {}
-            indexes[namespace] = WorkloadIndex(
-                known[resource.key]
-                if resource.key in known and known[resource.key].digest == digest
-                else Workload.of(resource, digest, trust_domain=self._mesh.trustDomain)
-                for resource, digest in pairs
-            )
-        return indexes
+    def _index_workloads(
+        self, entries: Digested, previous: ServiceCatalog | None, changed: Mapping[str, AbstractSet[ResourceKey]]
+    ) -> dict[str, WorkloadIndex]:
+        if previous is not None:
+            indexes = dict(previous._workloads)
+            by_namespace: dict[str, list[ResourceKey]] = {}
+            for key in changed.get(WORKLOAD_ENTRY.collection, ()):
+                by_namespace.setdefault(key.namespace, []).append(key)
+            for namespace, keys in by_namespace.items():
+                known = {workload.key: workload for workload in indexes.pop(namespace, NO_WORKLOADS).all}
+                for key in keys:
+                    known.pop(key, None)
+                known.update((key, self._workload(*entries[key])) for key in keys if key in entries)
+                if known:
+                    indexes[namespace] = WorkloadIndex(known.values())
+            return indexes
+        found: dict[str, list[Workload]] = {}
+        for key, entry in entries.items():
+            found.setdefault(key.namespace, []).append(self._workload(*entry))
+        return {namespace: WorkloadIndex(workloads) for namespace, workloads in found.items()}
 
-    def _endpoint_set(self, service: Service, origin: Resource[Any], listed: Digested, previous: ServiceCatalog | None) -> EndpointSet:
+    def _workload(self, resource: Resource[Any], digest: bytes) -> Workload:
+        return Workload.of(resource, digest, trust_domain=self._mesh.trustDomain)
+
+    def _endpoint_set(self, service: Service, origin: Resource[Any], listed: Digested, old: EndpointSet | None) -> EndpointSet:
         selected = self._workloads.get(service.namespace, NO_WORKLOADS).select(service.selector)
         explicit = listed.get(ResourceKey(ENDPOINTS.collection, service.namespace, service.name)) if origin.kind is SERVICE else None
         digest = combine((service.digest, explicit[1] if explicit is not None else b"", *(workload.digest for workload in selected)))
-        if previous is not None and (old := previous._endpoints.get(service.key)) is not None and old.digest == digest:
+        if old is not None and old.digest == digest:
             return old
         endpoints: list[Endpoint] = [workload.endpoint(service) for workload in selected]
         if origin.kind is SERVICE_ENTRY:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common.config.kinds.networking import WorkloadEntry
 from common.config.resource import Resource, ResourceKey
-from pilot.model.digest import combine
+from pilot.model.digest import combine, value_digest
 from pilot.model.labels import selects
 from pilot.model.service import Endpoint, Port, Service
 
@@ -101,6 +101,8 @@ class WorkloadIndex:
             self._by_address.setdefault(workload.address, workload)
             for pair in workload.labels.items():
                 self._by_pair.setdefault(pair, []).append(workload)
+        self.targets_digest = value_digest([(workload.address, workload.ports) for workload in self.all if workload.ports])
+        """Of what `at` tells beyond what a service says itself: where a workload receives the ports that it names."""
 
     def select(self, selector: Mapping[str, str]) -> list[Workload]:
         """Workloads with every label of `selector`; an empty selector selects none here, as in Kubernetes."""
