@@ -61,9 +61,9 @@ def _jwt(jwt: Jwt, at: Path) -> Iterator[Problem]:
             if not value:
                 yield problem(place, "an empty entry matches nothing; remove it")
     if jwt.jwksUri:
-        yield from _jwks_uri(jwt.jwksUri, (*at, "jwksUri"))
+        yield from jwks_uri(jwt.jwksUri, (*at, "jwksUri"))
     if jwt.jwks:
-        yield from _jwks(jwt.jwks, (*at, "jwks"))
+        yield from jwks(jwt.jwks, (*at, "jwks"))
     for rule, place in each(jwt.triggerRules, (*at, "triggerRules")):
         for field in ("excludedPaths", "includedPaths"):
             for match, where in each(getattr(rule, field), (*place, field)):
@@ -77,7 +77,7 @@ def _path_match(match: TriggerStringMatch, at: Path) -> Iterator[Problem]:
         yield problem(at, "a path match needs one of exact, prefix, suffix, regex, and not an empty one")
 
 
-def _jwks_uri(uri: str, at: Path) -> Iterator[Problem]:
+def jwks_uri(uri: str, at: Path) -> Iterator[Problem]:
     try:
         parts = urlsplit(uri)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -87,7 +87,7 @@ def _jwks_uri(uri: str, at: Path) -> Iterator[Problem]:
         yield problem(at, f"{uri!r} is not an http or https URL", found=uri)
 
 
-def _jwks(text: str, at: Path) -> Iterator[Problem]:
+def jwks(text: str, at: Path) -> Iterator[Problem]:
     """Envoy refuses a whole listener over a key set that it cannot use."""
     try:
         keys: Any = json.loads(text)["keys"]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from common.config.duration import DurationError, seconds
 from common.config.kinds.virtual_service import CorsPolicy
 from common.config.problem import Path, Problem, problem
 from galley.validation.primitives import duration, each, fqdn, header_name, is_ip, port_number
@@ -25,8 +26,15 @@ def cors_policy(policy: CorsPolicy, at: Path) -> Iterator[Problem]:
         for name, place in each(getattr(policy, field), (*at, field)):
             yield from header_name(name, place)
     yield from duration(policy.maxAge, (*at, "maxAge"))
-    if policy.maxAge is not None and "ms" in policy.maxAge:
+    if policy.maxAge is not None and _has_fraction(policy.maxAge):
         yield problem((*at, "maxAge"), f"maxAge {policy.maxAge} must be whole seconds", found=policy.maxAge)
+
+
+def _has_fraction(text: str) -> bool:
+    try:
+        return not seconds(text).is_integer()
+    except DurationError:
+        return False  # reported already
 
 
 def _origin(origin: str, at: Path) -> Iterator[Problem]:

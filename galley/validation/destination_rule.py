@@ -127,7 +127,9 @@ def _tls(tls: TLSSettings, at: Path) -> Iterator[Problem]:
         for field in files[:2]:
             if not getattr(tls, field):
                 yield problem((*at, field), f"mode MUTUAL needs {field}: a file at the client's sidecar")
-    elif tls.mode == "ISTIO_MUTUAL":
+    if tls.mode in ("SIMPLE", "MUTUAL") and tls.subjectAltNames and not tls.caCertificates:
+        yield problem((*at, "subjectAltNames"), "subjectAltNames can only be checked with caCertificates: a file at the client's sidecar")
+    if tls.mode == "ISTIO_MUTUAL":
         for field in files:
             if getattr(tls, field):
                 yield problem((*at, field), f"mode ISTIO_MUTUAL takes its certificates from Citadel; remove {field}")

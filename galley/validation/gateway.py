@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final, get_args
 
-from common.config.kinds.gateway import Gateway, Server, ServerTLSOptions
+from common.config.kinds.gateway import Gateway, Server, ServerTLSOptions, TLSProtocol
 from common.config.problem import Path, Problem, problem
 from galley.validation.primitives import HTTP_PROTOCOLS, TLS_PROTOCOLS, dns_label, each, is_ip, labels, protocol, unique, wildcard_domain
+
+TLS_VERSIONS: Final = get_args(TLSProtocol)
+"""From oldest to newest, after "whatever Envoy prefers"."""
 
 
 def gateway(spec: Gateway, at: Path) -> Iterator[Problem]:
@@ -72,6 +76,9 @@ def _tls_for(protocol_name: str, tls: ServerTLSOptions, at: Path) -> Iterator[Pr
 
 def _tls(tls: ServerTLSOptions, at: Path) -> Iterator[Problem]:
     files = ("serverCertificate", "privateKey", "caCertificates")
+    yield from _versions(tls, at)
+    if tls.subjectAltNames and tls.mode == "SIMPLE":
+        yield problem((*at, "subjectAltNames"), "subjectAltNames are those of clients, whom mode SIMPLE does not ask; use MUTUAL")
     if tls.mode == "ISTIO_MUTUAL":
         for field in files:
             if getattr(tls, field):
@@ -80,6 +87,13 @@ def _tls(tls: ServerTLSOptions, at: Path) -> Iterator[Problem]:
         for field in files if tls.mode == "MUTUAL" else files[:2]:
             if not getattr(tls, field):
                 yield problem((*at, field), f"mode {tls.mode} needs {field}, or a credentialName")
+
+
+def _versions(tls: ServerTLSOptions, at: Path) -> Iterator[Problem]:
+    order = TLS_VERSIONS.index
+    if "TLS_AUTO" not in (tls.minProtocolVersion, tls.maxProtocolVersion) and order(tls.minProtocolVersion) > order(tls.maxProtocolVersion):
+        text = f"no version is between minProtocolVersion {tls.minProtocolVersion} and maxProtocolVersion {tls.maxProtocolVersion}"
+        yield problem((*at, "minProtocolVersion"), text, found=tls.minProtocolVersion)
 
 
 def _sni(hosts: Sequence[str], at: Path) -> Iterator[Problem]:

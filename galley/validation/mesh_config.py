@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from common.config.duration import DurationError, seconds
 from common.config.kinds.mesh import NAME, LocalityLoadBalancerSetting, MeshConfig, ProxyConfig
@@ -71,7 +72,28 @@ def _proxy_config(config: ProxyConfig, at: Path) -> Iterator[Problem]:
         if parent <= drain:
             yield problem((*at, "parentShutdownDuration"), "parentShutdownDuration must be longer than drainDuration")
     yield from port_number(config.proxyAdminPort, (*at, "proxyAdminPort"))
+    for field in ("statsdUdpAddress", "zipkinAddress"):
+        if address := getattr(config, field):
+            yield from _address(address, (*at, field))
+    for field in ("envoyAccessLogService", "envoyMetricsService"):
+        if (address := getattr(config, field).get("address")) is not None:
+            yield from _address(str(address), (*at, field, "address"))
+    yield from _tracing(config.tracing, (*at, "tracing"))
     yield from at_least(config.concurrency, 0, (*at, "concurrency"))
+
+
+def _tracing(tracing: Mapping[str, Any], at: Path) -> Iterator[Problem]:
+    """The tracers' own settings are free-form: only what would leave a proxy without a tracer is looked at."""
+    for tracer in ("zipkin", "lightstep", "datadog"):
+        settings = tracing.get(tracer)
+        if not isinstance(settings, Mapping):
+            continue
+        yield from _address(str(settings.get("address", "")).replace("$(HOST_IP)", "127.0.0.1"), (*at, tracer, "address"))
+        if tracer == "lightstep":
+            if not settings.get("accessToken"):
+                yield problem((*at, tracer), "lightstep needs an accessToken")
+            if settings.get("secure") and not settings.get("cacertPath"):
+                yield problem((*at, tracer), "a secure lightstep needs cacertPath")
 
 
 def _locality(setting: LocalityLoadBalancerSetting, at: Path) -> Iterator[Problem]:
@@ -80,8 +102,10 @@ def _locality(setting: LocalityLoadBalancerSetting, at: Path) -> Iterator[Proble
         for name, weight in entry.to.items():
             yield from _locality_name(name, (*place, "to", name))
             yield from at_least(weight, 1, (*place, "to", name))
+        yield from _no_overlap([(name, (*place, "to", name)) for name in entry.to])
         if (total := sum(entry.to.values())) != 100:
             yield problem((*place, "to"), f"the weights must add up to 100; these make {total}", expected="100", found=str(total))
+    yield from _no_overlap([(entry.from_, (*place, "from")) for entry, place in each(setting.distribute, (*at, "distribute"))])
     for failover, place in each(setting.failover, (*at, "failover")):
         if failover.from_ == failover.to:
             yield problem((*place, "to"), f"failover from {failover.to!r} to itself does nothing", found=failover.to)
@@ -96,3 +120,17 @@ def _locality_name(text: str, at: Path) -> Iterator[Problem]:
         yield problem(
             at, f"{text!r} is not a locality; write region, region/zone or region/zone/subzone, with '*' only at the end", found=text
         )
+
+
+def _no_overlap(names: Sequence[tuple[str, Path]]) -> Iterator[Problem]:
+    """Whichever comes first; Istio 1.4 only saw a wildcard that came before what it covers."""
+    for index, (later, at) in enumerate(names):
+        for earlier, _ in names[:index]:
+            if _covers(earlier, later) or _covers(later, earlier):
+                yield problem(at, f"locality {later!r} overlaps with {earlier!r}", found=later)
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """A locality covers its zones; `region/*` means the same as `region`."""
+    stem = wide.removesuffix("*").removesuffix("/")
+    return not stem or narrow == stem or narrow.startswith(f"{stem}/")

@@ -106,11 +106,11 @@ def handler(spec: Handler, at: Path, context: Context) -> Iterator[Problem]:
         if adapter is None:
             yield problem((*at, "compiledAdapter"), f"Mixer has no adapter {name!r}{_near(name, context.adapters)}", found=name)
         elif adapter.schema:
-            yield from _params(spec.params, adapter.schema, (*at, "params"))
+            yield from params_of(spec.params, adapter.schema, (*at, "params"))
     if spec.adapter is not None:
         declared = context.adapters.get(name.partition(".")[0])
         if declared is not None and declared.schema:
-            yield from _params(spec.params, declared.schema, (*at, "params"))
+            yield from params_of(spec.params, declared.schema, (*at, "params"))
         if spec.connection is None or not spec.connection.address:
             yield problem((*at, "connection"), "an adapter outside Mixer needs connection.address, host:port")
     if spec.connection is not None:
@@ -138,15 +138,15 @@ def instance(spec: Instance, at: Path, context: Context) -> Iterator[Problem]:
         yield problem((*at, "compiledTemplate"), f"Mixer has no template {name!r}{_near(name, context.templates)}", found=name)
     schema = template.schema if template is not None else {}
     if schema:
-        yield from _params(spec.params, schema, (*at, "params"))
+        yield from params_of(spec.params, schema, (*at, "params"))
     params = normal_value(dict(spec.params), schema)
-    yield from _expressions(params, schema, schema, (*at, "params"), context.vocabulary)
+    yield from expressions(params, schema, schema, (*at, "params"), context.vocabulary)
     for attribute in spec.attributeBindings:
         if attribute not in context.vocabulary:
             yield problem((*at, "attributeBindings", attribute), f"unknown attribute {attribute}; declare it in an attributemanifest")
 
 
-def _expressions(value: Any, schema: Schema, root: Schema, at: Path, vocabulary: Mapping[str, ValueType]) -> Iterator[Problem]:
+def expressions(value: Any, schema: Schema, root: Schema, at: Path, vocabulary: Mapping[str, ValueType]) -> Iterator[Problem]:
     """Every text in an instance's params is an expression; an empty one leaves its field alone."""
     schema = resolve(schema, root)
     if isinstance(value, str):
@@ -156,13 +156,13 @@ def _expressions(value: Any, schema: Schema, root: Schema, at: Path, vocabulary:
         rest = schema.get("additionalProperties")
         for name, item in value.items():
             inner = schema.get("properties", {}).get(name, rest if isinstance(rest, dict) else {})
-            yield from _expressions(item, inner, root, (*at, name), vocabulary)
+            yield from expressions(item, inner, root, (*at, name), vocabulary)
     elif isinstance(value, list | tuple):
         for item, place in each(value, at):
-            yield from _expressions(item, schema.get("items", {}), root, place, vocabulary)
+            yield from expressions(item, schema.get("items", {}), root, place, vocabulary)
 
 
-def _params(params: Mapping[str, Any], schema: Schema, at: Path) -> Iterator[Problem]:
+def params_of(params: Mapping[str, Any], schema: Schema, at: Path) -> Iterator[Problem]:
     try:
         errors = list(jsonschema.Draft202012Validator(schema).iter_errors(normal_value(dict(params), schema)))
     except jsonschema.exceptions.SchemaError:

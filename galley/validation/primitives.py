@@ -96,6 +96,14 @@ def ipv4(text: str, at: Path) -> Iterator[Problem]:
         yield problem(at, f"{text!r} is not an IPv4 address")
 
 
+def ip_block(text: str, at: Path) -> Iterator[Problem]:
+    """An address or a CIDR block, of either family."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        yield problem(at, f"{text!r} is not an IP address or block", expected="for example 10.1.0.0/16 or 10.1.2.3", found=text)
+
+
 def unix_path(text: str, at: Path) -> Iterator[Problem]:
     """What follows `unix://`: an absolute path, or `@name` for an abstract socket."""
     path = text.removeprefix("unix://")
@@ -200,6 +208,11 @@ def header_name(name: str, at: Path) -> Iterator[Problem]:
         yield problem(at, "a header name may not be empty")
     elif not _HEADER_NAME.match(name.removeprefix(":")):
         yield problem(at, f"{name!r} is not a header name", found=name)
+
+
+def header_value(value: str, at: Path) -> Iterator[Problem]:
+    if any((ord(character) < 32 and character != "\t") or ord(character) == 127 for character in value):
+        yield problem(at, "a header value may not hold control characters or line breaks")
 
 
 def unique(values: Iterable[tuple[object, Path]], what: str) -> Iterator[Problem]:

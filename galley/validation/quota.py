@@ -33,7 +33,7 @@ def quota_spec_binding(spec: QuotaSpecBinding, at: Path) -> Iterator[Problem]:
     if not spec.services:
         yield problem((*at, "services"), "at least one service is needed; service: '*' means all")
     for service, place in each(spec.services, (*at, "services")):
-        yield from _service(service, place)
+        yield from istio_service(service, place)
     if not spec.quotaSpecs:
         yield problem((*at, "quotaSpecs"), "at least one QuotaSpec is needed")
     for reference, place in each(spec.quotaSpecs, (*at, "quotaSpecs")):
@@ -43,7 +43,7 @@ def quota_spec_binding(spec: QuotaSpecBinding, at: Path) -> Iterator[Problem]:
             yield from dns_label(reference.namespace, (*place, "namespace"))
 
 
-def _service(service: IstioService, at: Path) -> Iterator[Problem]:
+def istio_service(service: IstioService, at: Path) -> Iterator[Problem]:
     if bool(service.name) == bool(service.service):
         yield problem(at, "set either name (a short name) or service (a full name, '*' or '*text*')")
     elif service.service and (service.namespace or service.domain):

@@ -7,23 +7,34 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from common.config.kinds.api_spec import HTTPAPISpec, HTTPAPISpecBinding
 from common.config.kinds.authentication import PeerAuthentication, Policy
+from common.config.kinds.authorization import AuthorizationPolicy
 from common.config.kinds.core import Endpoints, Service
 from common.config.kinds.destination_rule import DestinationRule
+from common.config.kinds.envoy_filter import EnvoyFilter
 from common.config.kinds.gateway import Gateway
+from common.config.kinds.ingress import Ingress, IngressV1Beta1
+from common.config.kinds.legacy_mixer import LegacyHandler, LegacyInstance
 from common.config.kinds.mesh import MeshConfig
 from common.config.kinds.mixer import Adapter, AttributeManifest, Handler, Instance, QuotaSpec, QuotaSpecBinding, Rule, Template
+from common.config.kinds.rbac import RbacConfig, ServiceRole, ServiceRoleBinding
+from common.config.kinds.request_authentication import RequestAuthentication
 from common.config.kinds.service_entry import ServiceEntry, WorkloadEntry
 from common.config.kinds.sidecar import Sidecar
 from common.config.kinds.virtual_service import VirtualService
 from common.config.problem import Path, Problem, problem
 from common.config.resource import Resource
-from galley.validation import authentication, core, mixer, quota
+from galley.validation import api_spec, authentication, core, legacy_mixer, mixer, quota, rbac
+from galley.validation.authorization import authorization_policy
 from galley.validation.context import STANDARD, Context
 from galley.validation.destination_rule import destination_rule
+from galley.validation.envoy_filter import envoy_filter
 from galley.validation.gateway import gateway
+from galley.validation.ingress import ingress
 from galley.validation.mesh_config import mesh_config
 from galley.validation.primitives import dns_label, label_key, labels
+from galley.validation.request_authentication import request_authentication
 from galley.validation.service_entry import service_entry, workload_entry
 from galley.validation.sidecar import sidecar
 from galley.validation.virtual_service import virtual_service
@@ -77,6 +88,28 @@ def _payload(resource: Resource[Any], context: Context) -> Iterator[Problem]:
             yield from authentication.policy(spec, at, name=name, is_mesh_policy=kind.cluster_scoped)
         case PeerAuthentication() as spec:
             yield from authentication.peer_authentication(spec, at)
+        case AuthorizationPolicy() as spec:
+            yield from authorization_policy(spec, at)
+        case RequestAuthentication() as spec:
+            yield from request_authentication(spec, at)
+        case EnvoyFilter() as spec:
+            yield from envoy_filter(spec, at)
+        case ServiceRole() as spec:
+            yield from rbac.service_role(spec, at)
+        case ServiceRoleBinding() as spec:
+            yield from rbac.service_role_binding(spec, at)
+        case RbacConfig() as spec:
+            yield from rbac.rbac_config(spec, at, name=name, kind=kind.name)
+        case HTTPAPISpec() as spec:
+            yield from api_spec.http_api_spec(spec, at)
+        case HTTPAPISpecBinding() as spec:
+            yield from api_spec.http_api_spec_binding(spec, at)
+        case Ingress() | IngressV1Beta1() as spec:
+            yield from ingress(spec, at)
+        case LegacyHandler() as spec:
+            yield from legacy_mixer.legacy_handler(kind.name, spec.params, at, context)
+        case LegacyInstance() as spec:
+            yield from legacy_mixer.legacy_instance(kind.name, spec.params, at, context)
         case Rule() as spec:
             yield from mixer.rule(spec, at, context)
         case Handler() as spec:

@@ -35,6 +35,7 @@ from galley.validation.primitives import (
     fqdn,
     fraction,
     header_name,
+    header_value,
     host_or_ip,
     ipv4_subnet,
     is_ip,
@@ -294,8 +295,9 @@ def _headers(headers: Headers | None, at: Path) -> Iterator[Problem]:
 
 
 def _added(values: Mapping[str, str], at: Path) -> Iterator[Problem]:
-    for name in values:
+    for name, value in values.items():
         yield from header_name(name, (*at, name))
+        yield from header_value(value, (*at, name))
         if name.startswith(":") and name.lower() not in _REWRITTEN:
             yield problem(
                 (*at, name), f"Envoy does not let {name!r} be set as a header; use 'rewrite' for the path or the authority", found=name

@@ -85,3 +85,17 @@ async def test_revisions_carry_the_trace_of_the_request(galley: RunningGalley) -
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", newest["traceparent"])
     assert trace not in newest["traceparent"]
     assert (first["actor"], first["action"], first["source"]) == ("admin", "create", "all.yaml:1")
+
+
+async def test_what_is_not_enforced_is_stored_with_a_warning(galley: RunningGalley) -> None:
+    ignored: dict[str, Any] = {
+        "apiVersion": "config.istio.io/v1alpha2",
+        "kind": "HTTPAPISpec",
+        "metadata": {"name": "x", "namespace": "default"},
+    }
+    ignored["spec"] = {"patterns": [{"httpMethod": "GET", "uriTemplate": "/", "attributes": {"attributes": {"a": {"boolValue": True}}}}]}
+    async with galley.rest() as client:
+        (row,) = (await client.post(BATCH, json=items(ignored))).json()["items"]
+        one = await client.put("/apis/config.istio.io/v1alpha2/namespaces/default/httpapispecs/x", json=ignored)
+    assert (row["action"], row["warnings"]) == ("created", ["HTTPAPISpec has no effect, as in Istio 1.4"])
+    assert one.headers["warning"] == '299 - "HTTPAPISpec has no effect, as in Istio 1.4"'

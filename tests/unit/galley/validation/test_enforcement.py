@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing may be accepted in silence and then not be acted on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.config import Kind, Resource, registry
+from common.config.resource import from_document
+from galley.analysis import analyze
+from galley.validation.enforcement import NEVER_READ, NOT_ENFORCED, gaps
+from mixer.rules.intake import ALL_COLLECTIONS
+from pilot.model.push import COLLECTIONS
+
+ACTED_ON = {*COLLECTIONS, *ALL_COLLECTIONS, "k8s/core/v1/namespaces"}
+
+
+def resource(kind: Kind, **spec: Any) -> Resource[Any]:
+    metadata = {"name": "x"} if kind.cluster_scoped else {"name": "x", "namespace": "default"}
+    return from_document({"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, "spec": spec})
+
+
+@pytest.mark.parametrize("kind", registry, ids=lambda kind: f"{kind.group}-{kind.version}-{kind.name}")
+def test_a_kind_is_acted_on_or_said_not_to_be(kind: Kind) -> None:
+    """When this fails for a kind that you have just made work: take it out of galley/validation/enforcement.py."""
+    is_said_not_to_be = kind.collection in NOT_ENFORCED or kind.collection in NEVER_READ
+    assert (kind.collection in ACTED_ON) is not is_said_not_to_be
+
+
+@pytest.mark.parametrize("collection", NOT_ENFORCED)
+def test_what_is_not_enforced_is_an_error(collection: str) -> None:
+    kind = registry.by_collection(collection)
+    assert kind is not None
+    (found,) = (each for each in analyze([resource(kind)]) if each.code == "FM0001")
+    assert str(found).startswith(f"Error [FM0001] ({resource(kind).key}) {kind.name} is stored but not enforced by this version: ")
+
+
+def test_what_istio_did_not_read_either_is_a_warning() -> None:
+    kind = registry.find("config.istio.io/v1alpha2", "HTTPAPISpec")
+    assert [found.level for found in analyze([resource(kind)]) if found.code == "IST0167"] == ["Warning"]
+
+
+def test_what_holds_is_not_warned_about() -> None:
+    mutual_tls = resource(registry.find("authentication.istio.io/v1alpha1", "Policy"), peers=[{"mtls": {}}])
+    assert not list(gaps(mutual_tls))
