@@ -82,7 +82,7 @@ class Expired(NamedTuple):
 
 
 class Converged(NamedTuple):
-    """The proxy has everything of this epoch."""
+    """The proxy has everything of this epoch but what it refuses."""
 
     epoch: int
 
@@ -103,7 +103,8 @@ class Stream(Generic[Push, Proxy]):
         self._sets = sets if sets is not None else NameSets()
         self._interval = interval
         self._notices: list[Notice] = []
-        self._converged = 0
+        self.converged = 0
+        """Newest epoch of which the proxy has acknowledged everything but what it refuses."""
         self._reverted: frozenset[str] = EMPTY
         self._endpoints_due: frozenset[str] = EMPTY  # clusters came before the proxy asked for endpoints
 
@@ -220,9 +221,11 @@ class Stream(Generic[Push, Proxy]):
                 return trouble.accepted[name]
             return subscription.acked_view.get(name) if subscription.acked_view is not None else None
 
+        repeats = not self.is_delta and subscription.type_url in WILDCARD and not on_trial
+
         def innocent(frame: Framed) -> bool:
-            """State of the world repeats what was accepted long ago."""
-            return not self.is_delta and not on_trial and frame.name not in trouble.doubtful and not _differs(before(frame.name), frame)
+            """State of the world repeats clusters and listeners that were accepted long ago."""
+            return repeats and frame.name not in trouble.doubtful and not _differs(before(frame.name), frame)
 
         suspects = [frame for part in sent.suspects for frame in part.frames if not innocent(frame)]
         newest = []
@@ -526,8 +529,8 @@ class Stream(Generic[Push, Proxy]):
         return (Part((*frames, *ghosts)),)
 
     def _note_convergence(self) -> None:
-        if self._converged < self.epoch.number and self.subscriptions and all(sub.settled for sub in self.subscriptions.values()):
-            self._converged = self.epoch.number
+        if self.converged < self.epoch.number and self.subscriptions and all(sub.at_rest for sub in self.subscriptions.values()):
+            self.converged = self.epoch.number
             self._notices.append(Converged(self.epoch.number))
 
 

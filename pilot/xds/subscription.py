@@ -106,6 +106,13 @@ class Subscription:
             and not (self.waiting or self.trouble or self.owed or self.asked or self.resend)
         )
 
+    @property
+    def at_rest(self) -> bool:
+        """Like `settled`, but a resource that is held back, because the proxy refuses it, is no work in progress."""
+        if self.target is None or self.view is not self.target or self.waiting or self.owed or self.asked or self.resend:
+            return False
+        return self.trouble is None or not self.trouble.is_trying
+
     def answered(self, nonce: str) -> Sent | None:
         """Take the record of a response. Those before it are answered too: a client may merge acknowledgements."""
         if nonce not in self.waiting:

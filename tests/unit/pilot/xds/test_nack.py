@@ -111,6 +111,49 @@ def test_routes_wait_while_clusters_are_under_trial(talk: Talk) -> None:
     assert talk.last[RDS].names == ("web",) and b"x" in talk.last[RDS].bodies["web"]
 
 
+def test_a_resource_replaced_before_its_refusal_was_known_is_a_suspect_again() -> None:
+    """Found by Hypothesis: the first refusal leaves open which form of `a` the proxy has, so its return to an accepted one must be sent."""
+    talk = Talk(WORLD, delta=True).connected()
+    talk.world(WORLD.but(clusters={**CLUSTERS, "a": "2", "b": "poison"}))
+    first = talk.hears()
+    assert first is not None and first.names == ("a", "b")
+    assert talk.hears() == Heard(EDS, ("a", "b"))
+    talk.acks(EDS)
+    talk.pass_time(0.1)
+    talk.world(WORLD.but(clusters={**CLUSTERS, "a": "1", "c": "poison"}))
+    second = talk.hears()
+    assert second is not None and second.names == ("a", "b", "c")
+    talk.last[CDS] = first
+    talk.nacks(CDS, "Error adding/updating b")  # and `a` was taken in its second form
+    talk.last[CDS] = second
+    talk.nacks(CDS, "no")
+    tried = []
+    while (heard := talk.hears()) is not None:
+        tried += [name for name in heard.names if heard.type == CDS]
+        if heard.type == CDS and "c" in heard.names:
+            talk.nacks(CDS, "no")
+        else:
+            talk.acks(heard.type)
+        talk.pass_time(0.1)
+    assert "a" in tried and refused(talk) == ["c"]
+
+
+def test_a_route_that_was_forgotten_and_asked_for_again_is_not_taken_for_accepted() -> None:
+    """Found by Hypothesis: in state of the world only clusters and listeners are repeated."""
+    talk = Talk(WORLD, delta=False).connected()
+    talk.acks(RDS, ())
+    assert talk.hears() is None
+    talk.world(WORLD.but(routes={"web": "a", "other": "poison:a"}))
+    talk.acks(RDS, ("web", "other"))
+    assert talk.hears() == Heard(RDS, ("other", "web"))
+    talk.nacks(RDS, "no", ("web", "other"))
+    tried = []
+    while (heard := talk.hears()) is not None:
+        tried.append(heard.names)
+        (talk.nacks if "other" in heard.names else lambda kind, _, names: talk.acks(kind, names))(RDS, "no", ("web", "other"))
+    assert tried == [("other",), ("web",)] and refused(talk) == ["other"]
+
+
 def frames(*names: str) -> tuple[Framed, ...]:
     return tuple(Framed(TYPES[RDS], name, b"\x0a\x01" + name.encode(), ()) for name in names)
 

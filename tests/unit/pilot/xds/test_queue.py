@@ -47,7 +47,8 @@ def test_a_build_of_nothing_is_a_mistake() -> None:
 @given(st.lists(st.floats(0, 0.3), max_size=60))
 def test_snapshots_keep_their_distance_and_no_change_is_forgotten(pauses: list[float]) -> None:
     changes = Changes(interval=0.1)
-    now, built = 100.0, []
+    now = 100.0
+    built: list[float] = []
     for pause in pauses:
         now += pause
         while changes.due() <= now:

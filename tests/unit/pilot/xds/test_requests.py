@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 
@@ -28,7 +30,12 @@ def test_repeated_names_are_the_same_object_and_are_not_parsed_again(monkeypatch
     from pilot.xds import requests
 
     genuine = requests._parse
-    monkeypatch.setattr(requests, "_parse", lambda kind, raw: parsed.append(len(raw)) or genuine(kind, raw))
+
+    def counting(kind: Any, raw: bytes) -> Any:
+        parsed.append(len(raw))
+        return genuine(kind, raw)
+
+    monkeypatch.setattr(requests, "_parse", counting)
     second = reader.read(sotw(NAMES, version="17", nonce="3.4"))
     assert second.names is first.names and second.nonce == "3.4" and second.type_url == TYPE_ENDPOINT
     assert parsed[0] < 200, "only what is not names"
