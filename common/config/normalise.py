@@ -69,6 +69,7 @@ def _struct(value: dict[str, Any], schema: Schema, root: Schema, lenient: bool) 
 
 
 def _field_name(written: str, value: dict[str, Any], fields: dict[str, Schema]) -> str:
+    if written in fields or "_" not in written:
+        return written
     camel = camel_case(written)
-    is_snake_spelling = written not in fields and camel in fields and camel not in value
-    return camel if is_snake_spelling else written
+    return camel if camel in fields and camel not in value else written

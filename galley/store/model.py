@@ -79,23 +79,48 @@ class Snapshot:
 
     def after(self, events: Iterable[Event]) -> Snapshot:
         """The snapshot that these events lead to. Untouched collections are shared."""
-        revision = self.revision
-        changed: dict[str, dict[Place, Stored]] = {}
-        newest: dict[str, Event] = {}
+        draft = Draft(self)
         for event in events:
-            key = event.stored.key
-            if key.collection not in changed:
-                changed[key.collection] = dict(self.collection(key.collection).objects)
-            if event.type == "DELETED":
-                changed[key.collection].pop((key.namespace, key.name), None)
-            else:
-                changed[key.collection][(key.namespace, key.name)] = event.stored
-            newest[key.collection] = event
-            revision = event.revision
-        collections = dict(self.collections)
-        for name, objects in changed.items():
-            collections[name] = Collection(newest[name].revision, MappingProxyType(objects), newest[name].stored.traceparent)
-        return Snapshot(revision, MappingProxyType(collections))
+            draft.apply(event)
+        return draft.freeze()
+
+
+class Draft:
+    """A snapshot that is being changed: each touched collection is copied once, however many events there are."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._base = snapshot
+        self.revision = snapshot.revision
+        self._changed: dict[str, dict[Place, Stored]] = {}
+        self._newest: dict[str, Event] = {}
+
+    def get(self, key: ResourceKey) -> Stored | None:
+        return self.objects(key.collection).get((key.namespace, key.name))
+
+    def objects(self, collection: str) -> Mapping[Place, Stored]:
+        """The present objects; valid until the next `apply`."""
+        changed = self._changed.get(collection)
+        return changed if changed is not None else self._base.collection(collection).objects
+
+    def apply(self, event: Event) -> None:
+        key = event.stored.key
+        objects = self._changed.get(key.collection)
+        if objects is None:
+            objects = self._changed[key.collection] = dict(self._base.collection(key.collection).objects)
+        if event.type == "DELETED":
+            objects.pop((key.namespace, key.name), None)
+        else:
+            objects[key.namespace, key.name] = event.stored
+        self._newest[key.collection] = event
+        self.revision = event.revision
+
+    def freeze(self) -> Snapshot:
+        """The snapshot as it is now. The draft ends with it: what was frozen must not change."""
+        collections = dict(self._base.collections)
+        for name, objects in self._changed.items():
+            newest = self._newest[name]
+            collections[name] = Collection(newest.revision, MappingProxyType(objects), newest.stored.traceparent)
+        return Snapshot(self.revision, MappingProxyType(collections))
 
 
 EMPTY = Snapshot(0, MappingProxyType({}))

@@ -7,14 +7,15 @@ All or nothing: the first intent that cannot be done raises, and nothing was cha
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from common.config.resource import Metadata, Resource, ResourceKey, encode
 from galley.errors import AlreadyExistsError, ConflictError, NotFoundError
-from galley.store.addresses import with_address
-from galley.store.model import Delete, Event, EventType, Intent, Origin, Outcome, Put, Snapshot, Stored
+from galley.store.addresses import Addresses
+from galley.store.model import Delete, Draft, Event, EventType, Intent, Origin, Outcome, Put, Snapshot, Stored
 
 
 class Plan:
@@ -31,7 +32,8 @@ class Plan:
         owners: Collection[str] = (),
     ) -> None:
         """`now` is RFC 3339 in UTC with seconds; `owners` are the sources that run now, and whose objects nobody else may change."""
-        self.snapshot = snapshot
+        self._draft = Draft(snapshot)
+        self._addresses = Addresses(self._draft)
         self.events: list[Event] = []
         self.outcomes: list[Outcome] = []
         self._now, self._actor, self._traceparent, self._new_uid, self._owners = now, actor, traceparent, new_uid, owners
@@ -44,8 +46,14 @@ class Plan:
                 self._delete(intent)
         return self
 
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """What the plan leads to; take it after the last `add`."""
+        return self._draft.freeze()
+
     def _put(self, intent: Put) -> None:
-        key, current = intent.key, self.snapshot.get(intent.key)
+        key = intent.key
+        current = self._draft.get(key)
         if current is None:
             if intent.must_exist:
                 raise NotFoundError(f"{key} does not exist; create it first", key=key)
@@ -59,7 +67,7 @@ class Plan:
             raise AlreadyExistsError(f"{key} exists already; replace or apply it instead", key=key)
         self._check_owner(current, intent.origin)
         _check_version(current, intent.expected)
-        resource = with_address(intent.resource, current.resource, self.snapshot)
+        resource = self._addresses.given(intent.resource, current.resource)
         old = current.resource.metadata
         same_spec = _payload(resource) == _payload(current.resource)
         metadata = _stripped(resource.metadata)
@@ -71,7 +79,8 @@ class Plan:
         self._record("MODIFIED", resource, metadata, current.resource, intent.origin)
 
     def _delete(self, intent: Delete) -> None:
-        key, current = intent.key, self.snapshot.get(intent.key)
+        key = intent.key
+        current = self._draft.get(key)
         if current is None:
             if not intent.missing_ok:
                 raise NotFoundError(f"{key} does not exist", key=key)
@@ -81,21 +90,23 @@ class Plan:
         _check_version(current, intent.expected)
         if intent.uid and intent.uid != current.resource.metadata.uid:
             raise ConflictError(f"{key} is another object than the one with uid {intent.uid}; read again and decide", key=key)
+        self._addresses.taken(None, current.resource)
         self._commit("DELETED", current.resource, current.resource.metadata, current.origin)
         self.outcomes.append(Outcome(key, "deleted", current))
 
     def _record(self, type: EventType, resource: Resource[Any], metadata: Metadata, old: Resource[Any] | None, origin: Origin) -> None:
-        resource = with_address(resource, old, self.snapshot)
+        resource = self._addresses.given(resource, old)
+        self._addresses.taken(resource, old)
         stored = self._commit(type, resource, metadata, origin)
         self.outcomes.append(Outcome(stored.key, "created" if type == "ADDED" else "configured", stored))
 
     def _commit(self, type: EventType, resource: Resource[Any], metadata: Metadata, origin: Origin) -> Stored:
-        revision = self.snapshot.revision + 1
+        revision = self._draft.revision + 1
         final = msgspec.structs.replace(resource, metadata=msgspec.structs.replace(metadata, resourceVersion=str(revision)))
         stored = Stored(final, encode(final), revision, origin, self._traceparent)
         event = Event(type, stored, self._actor, self._now)
         self.events.append(event)
-        self.snapshot = self.snapshot.after([event])
+        self._draft.apply(event)
         return stored
 
     def _check_owner(self, current: Stored, origin: Origin) -> None:
