@@ -28,7 +28,9 @@ def control_plane(request: pytest.FixtureRequest) -> Literal["split", "istiod"]:
 
 
 @pytest.fixture(scope="session")
-async def mesh(request: pytest.FixtureRequest, control_plane: Literal["split", "istiod"], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalMesh]:
+async def mesh(
+    request: pytest.FixtureRequest, control_plane: Literal["split", "istiod"], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[LocalMesh]:
     """The demo's mesh, started once."""
     interception = request.config.getoption("--interception")
     if interception == "auto" and os.environ.get("FOURMAST_NO_SKIPS") and os.geteuid() == 0:

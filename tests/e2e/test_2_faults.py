@@ -36,6 +36,12 @@ async def changes_arrive(world: World) -> bool:
     return first and await until(red, within=20)
 
 
+async def back(world: World, part: str) -> None:
+    """Start a killed part again and wait until it says that it is ready."""
+    await world.mesh.part(part).start()
+    await world.mesh.part(part).until_ready()
+
+
 def parts(control_plane: str) -> list[str]:
     return ["galley", "pilot", "citadel", "mixer"] if control_plane == "split" else ["istiod"]
 
@@ -53,7 +59,7 @@ async def test_killing_a_part_loses_no_request_and_it_converges(world: World, pa
     await world.mesh.part(part).kill()
     await asyncio.sleep(3)
     assert world.mesh.part(part).pid is None
-    await world.mesh.part(part).start()
+    await back(world, part)
     summary = await traffic
     assert set(summary["codes"]) == {"200"}, summary["failures"]
     assert await changes_arrive(world), f"after its restart {part} does not pass changes on"
@@ -80,7 +86,9 @@ async def test_a_restarted_pilot_without_galley_serves_the_last_good_configurati
         assert await until(served, within=20)
     finally:
         for name in part_names[:-1]:
-            await world.mesh.part(name).start()
+            await back(world, name)
+    if control_plane == "istiod":
+        await world.mesh.part("istiod").until_ready()
     assert await changes_arrive(world)
 
 
@@ -93,7 +101,7 @@ async def test_an_uncached_check_without_mixer_follows_the_fail_policy(world: Wo
     try:
         summary = await world.send("sleep", "http://echo:8000/get", "-n", "2", "-H", f"x-user: never-seen-{fail_open}", "-t", "8")
     finally:
-        await world.mesh.part(part).start()
+        await back(world, part)
     if fail_open:
         assert summary["codes"] == {"200": 2}, summary
     else:
