@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from common.database import Writer, WriterLock, check, create, is_sqlite, migrate, opening
 from common.identity.enrolment import enrol
 from common.identity.errors import EnrolmentError
-from common.identity.material import WorkloadIdentity
+from common.identity.material import KeyMaterial, WorkloadIdentity
 from common.identity.tls import grpc_server_credentials, ssl_context
 from common.identity.tokens import TokenVerifier
 from common.lifecycle import Life
@@ -35,6 +35,7 @@ from galley.api.backend import Backend, Parts
 from galley.api.registration import RegistrationServicer, StatusServicer
 from galley.api.rest import rest_app
 from galley.api.traces import TracesServicer
+from galley.api.webhook.routes import webhook_app
 from galley.distribution.access import only_consumers
 from galley.distribution.distributor import Distributor
 from galley.settings import GalleySettings
@@ -44,6 +45,7 @@ from galley.status.analysis import Analysis
 from galley.status.reports import Reports
 from galley.status.traces import Traces
 from galley.store.store import MIGRATIONS, Store
+from galley.store.workload_feed import WorkloadFeed
 from galley.store.workloads import Workloads
 
 log = structlog.get_logger("galley")
@@ -81,6 +83,8 @@ class GalleyComponent:
             tls = ssl_context(identity, server=True, require_client=False)
             await stack.enter_async_context(serve_http(app, rest, ssl_context=tls))
             life.listening("rest", address_of(rest))
+            if settings.webhook_address:
+                await self._serve_webhook(stack, life, identity, backend)
 
             engine = create(settings.database_url)
             if not await _locked(stack, engine, settings, backend, life):
@@ -104,7 +108,14 @@ class GalleyComponent:
                 await source.load()  # before the first push, so that a new Galley never publishes less than its directory says
             Distributor(store, workloads, self._publisher)
             parts = Parts(
-                store=store, admission=admission, workloads=workloads, reports=reports, findings=analysis, traces=traces, sources=sources
+                store=store,
+                admission=admission,
+                workloads=workloads,
+                workload_feed=WorkloadFeed(workloads, lambda: store.snapshot.revision, start=store.start),
+                reports=reports,
+                findings=analysis,
+                traces=traces,
+                sources=sources,
             )
 
             await self._serve(stack, life, identity, parts)
@@ -120,6 +131,20 @@ class GalleyComponent:
                 store.follow(),
                 *(source.run() for source in sources),
             )
+
+    async def _serve_webhook(self, stack: contextlib.AsyncExitStack, life: Life, identity: WorkloadIdentity, backend: Backend) -> None:
+        """Its certificate is the newest at each handshake, as everywhere; the metrics say that it was renewed and when it ends."""
+        webhook = bind(self._settings.webhook_address)
+        tls = ssl_context(identity, server=True, require_client=False)
+
+        def renewed(material: KeyMaterial) -> None:
+            metrics.VALIDATION_CERT_KEY_UPDATES.add(1)
+            metrics.VALIDATION_CERT_EXPIRY.set(material.not_after.timestamp())
+
+        renewed(identity.current)
+        stack.callback(identity.subscribe(renewed))
+        await stack.enter_async_context(serve_http(webhook_app(backend), webhook, ssl_context=tls))
+        life.listening("webhook", address_of(webhook))
 
     async def _serve(self, stack: contextlib.AsyncExitStack, life: Life, identity: WorkloadIdentity, parts: Parts) -> None:
         """The two mutual TLS listeners."""

@@ -15,6 +15,7 @@ from galley.sources.admission import Admission
 from galley.status.reports import Reports
 from galley.status.traces import Traces
 from galley.store.store import Store
+from galley.store.workload_feed import WorkloadFeed
 from galley.store.workloads import Workloads
 
 
@@ -41,6 +42,7 @@ class Parts:
     store: Store
     admission: Admission
     workloads: Workloads
+    workload_feed: WorkloadFeed
     reports: Reports
     findings: Findings
     traces: Traces = field(default_factory=Traces)

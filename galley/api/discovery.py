@@ -32,6 +32,14 @@ def _by_path() -> Mapping[tuple[str, str, str], Kind]:
     return {(kind.group, kind.version, kind.plural): kind for kind in registry}
 
 
+def categories(kind: Kind) -> list[str]:
+    """What `kubectl get istio-io` and the like include: Istio 1.4's categories."""
+    if not kind.group.endswith("istio.io"):
+        return ["all"] if kind.name == "Service" else []
+    area = kind.group.partition(".")[0]
+    return ["istio-io", f"{'policy' if area == 'config' else area}-istio-io"]
+
+
 def discovery_routes() -> APIRouter:
     router = APIRouter()
 
@@ -41,7 +49,8 @@ def discovery_routes() -> APIRouter:
 
     @router.get("/apis")
     async def groups() -> dict[str, Any]:
-        names = sorted({kind.group for kind in registry if kind.group} | {OWN_GROUP})
+        # Not our own group: it has no objects, and clients take a version without objects for an outage.
+        names = sorted({kind.group for kind in registry if kind.group})
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in names]}
 
     @router.get("/api/v1")
@@ -91,6 +100,7 @@ def _resources(group: str, version: str) -> dict[str, Any]:
         if (kind.group, kind.version) != (group, version):
             continue
         common = {"namespaced": not kind.cluster_scoped, "kind": kind.name}
-        entries.append({"name": kind.plural, "singularName": kind.singular, **common, "verbs": VERBS, "shortNames": list(kind.short_names)})
+        names = {"name": kind.plural, "singularName": kind.singular, "shortNames": list(kind.short_names)}
+        entries.append({**names, **common, "verbs": VERBS, "categories": categories(kind)})
         entries.append({"name": f"{kind.plural}/status", "singularName": "", **common, "verbs": ["get"]})
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{group}/{version}" if group else version, "resources": entries}

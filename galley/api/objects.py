@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Get, list, create, update, merge patch and delete, in the shape of the Kubernetes API.
+"""Get, list, create, update, patch and delete, in the shape of the Kubernetes API.
 
 One set of handlers serves every kind and both URL prefixes; what a URL names is found in the registry of kinds.
 """
@@ -19,15 +19,16 @@ from common.config.resource import Metadata, ResourceKey
 from common.identity.tokens import Caller
 from galley.api import render, writing
 from galley.api.access import check_read
-from galley.api.backend import Backend, Parts
-from galley.api.body import read_object
+from galley.api.backend import Backend
+from galley.api.body import read_json, read_object
 from galley.api.discovery import kind_of
-from galley.api.merge_patch import merge_patch
+from galley.api.patches import PATCH_TYPES, PatchError, apply_patch
 from galley.api.selectors import Test, field_selector, label_selector
 from galley.api.status_object import success
+from galley.api.tables import wanted
 from galley.api.watch import watch
 from galley.errors import BadRequestError, ConflictError, NotFoundError
-from galley.store.model import Delete, Outcome, Put
+from galley.store.model import Delete, Put
 
 PATCH_ATTEMPTS = 5
 JSON_TYPE = "application/json"
@@ -98,20 +99,20 @@ class Objects:
         found = render.find(parts, target.key)
         if found is None:
             raise NotFoundError(f"{target.key} does not exist", key=target.key)
-        if _wants_table(request):
-            return Response(render.table(parts.store.snapshot.revision, [found[0]]), media_type=JSON_TYPE)
+        if (form := wanted(request)) is not None:
+            return Response(render.table_of(parts, form, target.kind, [found]), media_type=JSON_TYPE)
         return Response(found[1], media_type=JSON_TYPE)
 
     async def list(self, request: Request) -> Response:
         target, parts = Target.of(request), self._backend()
-        keep = _filter(request, target)
+        keep, form = _filter(request, target), wanted(request)
         if request.query_params.get("watch") in ("1", "true"):
-            return watch(request, parts, target.kind, keep, self._backend.stopping)
+            return watch(request, parts, target.kind, keep, self._backend.stopping, form)
         kept = [pair for pair in render.objects(parts, target.kind) if keep(pair[0].metadata)]
-        revision = parts.store.snapshot.revision
-        if _wants_table(request):
-            return Response(render.table(revision, (resource for resource, _ in kept)), media_type=JSON_TYPE)
-        return Response(render.list_document(target.kind, revision, (body for _, body in kept)), media_type=JSON_TYPE)
+        if form is not None:
+            return Response(render.table_of(parts, form, target.kind, kept), media_type=JSON_TYPE)
+        version = render.version_of(parts, target.kind)
+        return Response(render.list_document(target.kind, version, (body for _, body in kept)), media_type=JSON_TYPE)
 
     async def create(self, request: Request) -> Response:
         target = Target.of(request)
@@ -130,16 +131,16 @@ class Objects:
     async def patch(self, request: Request) -> Response:
         target = Target.of(request)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip()
-        if media_type not in ("application/merge-patch+json", JSON_TYPE):
-            raise HTTPException(415, f"cannot apply a patch of type {media_type!r}; send application/merge-patch+json")
-        patch = await read_object(request)
+        if media_type not in PATCH_TYPES:
+            raise HTTPException(415, f"cannot apply a patch of type {media_type!r}; send one of {', '.join(PATCH_TYPES)}")
+        patch = await read_json(request)
         for attempt in range(1, PATCH_ATTEMPTS + 1):
             stored = self._backend().store.snapshot.get(target.key)
             if stored is None:
                 raise NotFoundError(f"{target.key} does not exist", key=target.key)
             try:
-                document = merge_patch(msgspec.json.decode(stored.body), patch)
-            except ValueError as error:
+                document = apply_patch(media_type, target.kind, msgspec.json.decode(stored.body), patch)
+            except PatchError as error:
                 raise BadRequestError(str(error)) from error
             resource = writing.admit_for(self._backend, document, target.kind, target.key.namespace, target.name)
             writing.check(self._backend, target.caller, target.kind, target.key, resource)
@@ -165,13 +166,10 @@ class Objects:
     async def _write(self, request: Request, target: Target, intent: Put, *, code: int = 200) -> Response:
         dry_run = writing.is_dry_run(request)
         (outcome,) = await writing.write(request, self._backend, target.caller, [intent], dry_run=dry_run)
-        return Response(_body(self._backend(), outcome), code, writing.warnings(intent.resource), media_type=JSON_TYPE)
-
-
-def _body(parts: Parts, outcome: Outcome) -> bytes:
-    if outcome.stored is None:
-        raise AssertionError("a written object is always there")
-    return render.with_status(parts, outcome.stored)
+        if outcome.stored is None:
+            raise AssertionError("a written object is always there")
+        body = render.as_if(self._backend(), outcome.stored) if dry_run else render.with_status(self._backend(), outcome.stored)
+        return Response(body, code, writing.warnings(intent.resource), media_type=JSON_TYPE)
 
 
 def _namespace_in(document: dict[str, Any]) -> str:
@@ -194,7 +192,3 @@ def _filter(request: Request, target: Target) -> Test:
         return (anyone or caller.may_read(metadata.namespace)) and by_label(metadata) and by_field(metadata)
 
     return keep
-
-
-def _wants_table(request: Request) -> bool:
-    return "as=Table" in request.headers.get("accept", "").partition(",")[0]

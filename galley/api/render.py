@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects, lists and tables as bytes. A stored body is sent as it is; only its `status` is appended."""
+"""Objects and lists as bytes. A stored body is sent as it is; only its `status` is appended."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +12,7 @@ from common.config.kinds.networking import WORKLOAD_ENTRY
 from common.config.registry import Kind
 from common.config.resource import Resource, ResourceKey, encode
 from galley.api.backend import Parts
+from galley.api.tables import Item, TableForm, table
 from galley.status.conditions import status_of
 from galley.store.model import Stored
 
@@ -21,8 +21,24 @@ _JSON = msgspec.json.Encoder()
 
 def with_status(parts: Parts, stored: Stored) -> bytes:
     """The stored object with what is known about it."""
-    status = status_of(stored, parts.reports.of(stored.key), parts.findings.of(stored.key, stored.revision))
-    return stored.body[:-1] + b',"status":' + _JSON.encode(status) + b"}" if status else stored.body
+    return _joined(stored.body, _status(parts, stored))
+
+
+def as_if(parts: Parts, stored: Stored) -> bytes:
+    """What a dry run would have stored. What is known about the present object stays, so that `kubectl diff` shows the change alone."""
+    present = parts.store.snapshot.get(stored.key)
+    if present is None:
+        return stored.body
+    metadata = msgspec.structs.replace(stored.resource.metadata, resourceVersion=str(present.revision))
+    return _joined(encode(msgspec.structs.replace(stored.resource, metadata=metadata)), _status(parts, present))
+
+
+def _status(parts: Parts, stored: Stored) -> dict[str, Any]:
+    return status_of(stored, parts.reports.of(stored.key), parts.findings.of(stored.key, stored.revision))
+
+
+def _joined(body: bytes, status: dict[str, Any]) -> bytes:
+    return body[:-1] + b',"status":' + _JSON.encode(status) + b"}" if status else body
 
 
 def find(parts: Parts, key: ResourceKey) -> tuple[Resource[Any], bytes] | None:
@@ -46,42 +62,26 @@ def objects(parts: Parts, kind: Kind) -> list[tuple[Resource[Any], bytes]]:
     return sorted(found, key=lambda pair: (pair[0].namespace, pair[0].name))
 
 
-def list_document(kind: Kind, revision: int, bodies: Iterable[bytes]) -> bytes:
-    head = _JSON.encode({"kind": f"{kind.name}List", "apiVersion": kind.api_version, "metadata": {"resourceVersion": str(revision)}})
+def list_document(kind: Kind, version: str, bodies: Iterable[bytes]) -> bytes:
+    head = _JSON.encode({"kind": f"{kind.name}List", "apiVersion": kind.api_version, "metadata": {"resourceVersion": version}})
     return head[:-1] + b',"items":[' + b",".join(bodies) + b"]}"
 
 
-def table(revision: int, resources: Iterable[Resource[Any]]) -> bytes:
-    """meta.k8s.io/v1 Table, which `kubectl get` prints."""
-    columns = [
-        {"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0},
-        {"name": "Age", "type": "string", "format": "", "description": "", "priority": 0},
-    ]
-    rows = [
-        {
-            "cells": [resource.name, _age(resource.metadata.creationTimestamp)],
-            "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": resource.metadata},
-        }
-        for resource in resources
-    ]
-    return _JSON.encode(
-        {
-            "kind": "Table",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": {"resourceVersion": str(revision)},
-            "columnDefinitions": columns,
-            "rows": rows,
-        }
-    )
+def version_of(parts: Parts, kind: Kind) -> str:
+    """The version of a list of this kind now: a watch goes on from there."""
+    feed = parts.workload_feed
+    return feed.version(feed.now) if kind is WORKLOAD_ENTRY else str(parts.store.snapshot.revision)
 
 
-def _age(timestamp: str) -> str:
-    try:
-        began = datetime.datetime.fromisoformat(timestamp)
-    except ValueError:
-        return "<unknown>"
-    seconds = int((datetime.datetime.now(datetime.UTC) - began).total_seconds())
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{max(0, seconds)}s"
+def table_item(parts: Parts, resource: Resource[Any], body: bytes) -> Item:
+    """An object with what a table says beside it."""
+    stored = parts.store.snapshot.get(resource.key)
+    if stored is None:
+        return Item(resource, body)
+    findings = parts.findings.of(stored.key, stored.revision)
+    codes = None if findings is None else tuple(dict.fromkeys(finding.code for finding in findings if finding.level != "Info"))
+    return Item(resource, body, stored.origin, codes)
+
+
+def table_of(parts: Parts, form: TableForm, kind: Kind, pairs: Iterable[tuple[Resource[Any], bytes]]) -> bytes:
+    return table(form, kind, version_of(parts, kind), (table_item(parts, resource, body) for resource, body in pairs))

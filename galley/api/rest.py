@@ -14,6 +14,9 @@ from galley.api.batch import batch_routes
 from galley.api.discovery import discovery_routes, version_document
 from galley.api.extras import extra_routes
 from galley.api.objects import object_routes
+from galley.api.openapi import openapi_routes
+from galley.api.rollback import rollback_routes
+from galley.api.traces import accepting, trace_routes
 
 
 def rest_app(backend: Backend, verifier: TokenVerifier) -> FastAPI:
@@ -36,7 +39,8 @@ def rest_app(backend: Backend, verifier: TokenVerifier) -> FastAPI:
             return JSONResponse({"ready": False, "reason": backend.reason}, 503)
         return PlainTextResponse("ok")
 
-    guard = [Depends(authenticated(verifier))]
-    for router in (batch_routes(backend), extra_routes(backend), discovery_routes(), object_routes(backend)):
+    guard = [Depends(authenticated(verifier)), Depends(accepting)]
+    routers = (batch_routes, extra_routes, trace_routes, rollback_routes)
+    for router in (*(routes(backend) for routes in routers), discovery_routes(), openapi_routes(), object_routes(backend)):
         app.include_router(router, dependencies=guard)
     return app

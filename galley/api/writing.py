@@ -39,8 +39,8 @@ def admit_for(backend: Backend, document: Mapping[str, Any], kind: Kind, namespa
         document = {**document, "metadata": {**metadata, "name": name}}
     admitted = backend().admission.document(document, namespace=namespace)
     if admitted.resource is None or admitted.problems:
-        subject = f"{kind.name} {namespace + '/' if namespace else ''}{metadata.get('name', '')}"
-        raise InvalidError(admitted.problems, subject=subject, key=admitted.resource.key if admitted.resource else None)
+        key = ResourceKey(kind.collection, "" if kind.cluster_scoped else namespace, str(metadata.get("name", "")))
+        raise InvalidError(admitted.problems, key=admitted.resource.key if admitted.resource else key)
     return admitted.resource
 
 

@@ -124,9 +124,9 @@ async def test_the_body_must_fit_the_url(galley: RunningGalley) -> None:
         assert is_status(await client.get(f"{ISTIO}/virtualservices/reviews"), 404, "NotFound", "namespaced")
         assert is_status(await client.get(f"{ISTIO}/nothings"), 404, "NotFound", "nothings")
         assert is_status(await client.get("/nowhere"), 404, "NotFound")
-        strategic = {"content-type": "application/strategic-merge-patch+json"}
+        server_side = {"content-type": "application/apply-patch+yaml"}
         await client.post(IN_DEFAULT, json=virtual_service())
-        assert is_status(await client.patch(REVIEWS, json={}, headers=strategic), 415, "UnsupportedMediaType", "merge-patch+json")
+        assert is_status(await client.patch(REVIEWS, json={}, headers=server_side), 415, "UnsupportedMediaType", "merge-patch+json")
 
 
 async def test_too_large_a_body_is_not_read(galley: RunningGalley) -> None:
@@ -175,16 +175,6 @@ async def test_the_status_subresource_is_the_object(galley: RunningGalley) -> No
     await galley.apply(virtual_service())
     async with galley.rest() as client:
         assert (await client.get(f"{REVIEWS}/status")).json()["metadata"]["name"] == "reviews"
-
-
-async def test_tables_for_kubectl(galley: RunningGalley) -> None:
-    await galley.apply(virtual_service())
-    accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
-    async with galley.rest() as client:
-        table = (await client.get(IN_DEFAULT, headers=accept)).json()
-    assert (table["kind"], [c["name"] for c in table["columnDefinitions"]]) == ("Table", ["Name", "Age"])
-    assert table["rows"][0]["cells"][0] == "reviews"
-    assert table["rows"][0]["object"]["metadata"]["namespace"] == "default"
 
 
 async def test_discovery_leads_to_every_kind(galley: RunningGalley) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-DEEPEST = 64
+from galley.api.patches.failure import check_depth
 
 
 def merge_patch(target: Any, patch: Any, depth: int = 0) -> Any:
-    """The patched value; `target` is left as it was. Raises ValueError when the patch is nested deeper than 64 levels."""
-    if depth > DEEPEST:
-        raise ValueError(f"the patch is nested deeper than {DEEPEST} levels")
+    """The patched value; `target` is left as it was. Raises PatchError when the patch is nested too deeply."""
+    check_depth(depth)
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
