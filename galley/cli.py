@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`galley serve | config check | migrate | version`."""
+"""`galley serve | config check | migrate | webhook manifest | version`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from common.lifecycle.command import EXIT_CONFIGURATION, part_command, setting_options
 from common.lifecycle.host import StartError
 from common.lifecycle.settings import load
+from galley.api.webhook.command import webhook
 from galley.settings import GalleySettings
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ main.add_command(
         help="Move the database's schema to another version while no Galley runs; serve moves it to the newest by itself.",
     )
 )
+main.add_command(webhook)
 
 if __name__ == "__main__":
     main()

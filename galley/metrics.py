@@ -18,6 +18,13 @@ VALIDATION_PASSED = process_registry.counter(
 VALIDATION_FAILED = process_registry.counter(
     "galley_validation_failed", "Objects that were refused.", ("group", "version", "resource", "reason")
 )
+VALIDATION_HTTP_ERRORS = process_registry.counter(
+    "galley_validation_http_error", "Requests that the webhook could not answer.", ("status",)
+)
+VALIDATION_CERT_KEY_UPDATES = process_registry.counter("galley_validation_cert_key_updates", "Certificates that the webhook took up.")
+VALIDATION_CERT_EXPIRY = process_registry.gauge(
+    "galley_validation_cert_expiry_timestamp_seconds", "When the webhook's certificate ends, in Unix time."
+)
 MCP_CLIENTS = process_registry.gauge("istio_mcp_clients_total", "Connected sinks.", ("component",))
 MCP_MESSAGE_SIZES = process_registry.histogram(
     "istio_mcp_message_sizes_bytes", "Size of messages to sinks.", ("component", "collection"), buckets=SIZE_BUCKETS

@@ -21,6 +21,9 @@ class GalleySettings(PartSettings):
         f"127.0.0.1:{names.GALLEY_REGISTRATION}", description="registration of workloads and status reports (mutual TLS)"
     )
     rest_address: str = Field(f"127.0.0.1:{names.GALLEY_REST}", description="Kubernetes-shaped REST (HTTPS, API tokens)")
+    webhook_address: str = Field(
+        "", description=f"admission webhook for a Kubernetes API server (HTTPS; Istio's port is {names.GALLEY_WEBHOOK}); empty serves none"
+    )
     database: str = Field("", description="sqlite:///path or postgresql://…; default galley.db in the state directory")
     config_path: Path | None = Field(None, description="directory of YAML files to watch; what it declares cannot be changed by the API")
     when_locked: Literal["fail", "wait"] = Field(
