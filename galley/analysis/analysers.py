@@ -6,9 +6,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from common.config.resource import Resource
-from galley.analysis import deprecation, enforcement, gateways, policy_rules, schema, services, sidecars, virtual_services
-from galley.analysis.finding import INTERNAL_ERROR, LEVELS, Finding, finding
+from common.config.resource import Resource, ResourceKey
+from galley.analysis import (
+    annotation,
+    authorization,
+    deprecation,
+    destination_rules,
+    enforcement,
+    envoy_filters,
+    gateways,
+    policy_rules,
+    schema,
+    service_entries,
+    services,
+    sidecars,
+    virtual_services,
+    workloads,
+)
+from galley.analysis.codes import INTERNAL_ERROR, LEVELS
+from galley.analysis.finding import Finding, finding
 from galley.analysis.view import View
 
 Analyser = Callable[[View], Iterator[Finding]]
@@ -16,28 +32,55 @@ Analyser = Callable[[View], Iterator[Finding]]
 ANALYSERS: Final[tuple[Analyser, ...]] = (
     schema.schema_errors,
     enforcement.not_enforced,
+    annotation.misuse,
+    authorization.role_references,
+    authorization.role_services,
     deprecation.deprecated_fields,
+    destination_rules.known_hosts,
+    destination_rules.subsets,
+    destination_rules.server_verification,
+    destination_rules.mutual_tls,
+    envoy_filters.operations,
+    gateways.selectors_and_ports,
+    gateways.conflicts,
+    gateways.certificates,
+    policy_rules.mixer_references,
+    policy_rules.quota_references,
+    policy_rules.policy_targets,
+    service_entries.addresses,
+    service_entries.protocols,
+    services.port_names,
+    services.external_names,
+    sidecars.selectors,
+    sidecars.namespace_wide,
     virtual_services.destinations,
     virtual_services.gateways,
     virtual_services.conflicts,
     virtual_services.unreachable_rules,
-    gateways.selectors_and_ports,
-    gateways.conflicts,
-    sidecars.selectors,
-    sidecars.namespace_wide,
-    services.port_names,
-    services.destination_rule_hosts,
-    policy_rules.mixer_references,
-    policy_rules.quota_references,
-    policy_rules.policy_targets,
+    workloads.namespaces,
+    workloads.without_proxy,
+    workloads.service_associations,
+    workloads.policy_selectors,
 )
 
 
 def analyze(resources: Iterable[Resource[Any]], analysers: Iterable[Analyser] = ANALYSERS) -> tuple[Finding, ...]:
-    """Everything that is found, worst first; the same set always gives the same order."""
+    """Everything that is found and not suppressed at its resource, worst first; the same set always gives the same order."""
     view = View(resources)
-    found = [each for analyser in analysers for each in _run(analyser, view)]
+    suppressed = {resource.key: codes for resource in view.resources if (codes := suppressed_codes(resource))}
+    found = [each for analyser in analysers for each in _run(analyser, view) if not _is_suppressed(each, suppressed)]
     return tuple(sorted(found, key=lambda each: (LEVELS.index(each.level), each.code, each.resource or (), each.path, each.message)))
+
+
+def suppressed_codes(resource: Resource[Any]) -> frozenset[str]:
+    """Codes that the resource itself says not to report about it: `galley.istio.io/analyze-suppress: "IST0101,IST0118"`; `*` is all."""
+    value = resource.metadata.annotations.get(annotation.SUPPRESS, "")
+    return frozenset(code for code in value.replace(" ", "").split(",") if code)
+
+
+def _is_suppressed(found: Finding, suppressed: dict[ResourceKey, frozenset[str]]) -> bool:
+    codes = suppressed.get(found.resource) if found.resource is not None else None
+    return codes is not None and (found.code in codes or "*" in codes)
 
 
 def _run(analyser: Analyser, view: View) -> Iterator[Finding]:
@@ -45,4 +88,4 @@ def _run(analyser: Analyser, view: View) -> Iterator[Finding]:
         yield from analyser(view)
     except Exception as error:
         name = f"{analyser.__module__.rpartition('.')[2]}.{analyser.__name__}"
-        yield finding(INTERNAL_ERROR, None, (), f"Internal error: analyser {name} failed: {type(error).__name__}: {error}")
+        yield finding(INTERNAL_ERROR, None, (), INTERNAL_ERROR.says(f"analyser {name} failed: {type(error).__name__}: {error}"))

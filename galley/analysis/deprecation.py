@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
+from common.config.kinds.envoy_filter import EnvoyFilter
+from common.config.kinds.rbac import ServiceRoleBinding
 from common.config.kinds.virtual_service import HTTPRoute, HTTPRouteDestination, VirtualService
 from common.config.problem import Path
-from galley.analysis.finding import DEPRECATED, Finding, finding
+from common.config.resource import Resource
+from galley.analysis.codes import DEPRECATED
+from galley.analysis.finding import Finding, finding
 from galley.analysis.view import View
 from galley.validation.primitives import each
 
@@ -24,13 +28,27 @@ _HEADER_FIELDS: Final = {
 def deprecated_fields(view: View) -> Iterator[Finding]:
     for resource in view.of(VirtualService):
         for field, instead, at in _virtual_service(resource.spec):
-            yield finding(DEPRECATED, resource, (*at, field), f"Deprecated: {field} is deprecated; use {instead}")
+            yield _found(resource, (*at, field), field, instead)
+    for patch in view.of(EnvoyFilter):
+        for field, instead in (("workloadLabels", "workloadSelector"), ("filters", "configPatches")):
+            if getattr(patch.spec, field):
+                yield _found(patch, ("spec", field), field, instead)
+    for binding in view.of(ServiceRoleBinding):
+        for subject, at in each(binding.spec.subjects, ("spec", "subjects")):
+            if subject.group:
+                yield _found(binding, (*at, "group"), "group", "groups")
+
+
+def _found(resource: Resource[Any], at: Path, field: str, instead: str) -> Finding:
+    return finding(
+        DEPRECATED, resource, at, DEPRECATED.says(f"{field} is deprecated; {f'use {instead}' if instead else 'it has no effect any more'}")
+    )
 
 
 def _virtual_service(spec: VirtualService) -> Iterator[tuple[str, str, Path]]:
     for route, at in each(spec.http, ("spec", "http")):
         if route.websocketUpgrade:
-            yield "websocketUpgrade", "nothing: websockets are always on", at
+            yield "websocketUpgrade", "", at
         yield from _headers(route, at)
         for destination, place in each(route.route, (*at, "route")):
             yield from _headers(destination, place)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from galley.analysis.finding import INEFFECTIVE_POLICY, NOT_ENFORCED, Finding, finding
+from galley.analysis.codes import INEFFECTIVE_POLICY, NOT_ENFORCED
+from galley.analysis.finding import Finding, finding
 from galley.analysis.view import View
 from galley.validation.enforcement import gaps
 

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Final
 
-from common.config.kinds.core import Service
 from common.config.kinds.gateway import Gateway, Server
+from common.config.problem import Path
 from common.config.resource import Resource
-from galley.analysis.finding import CONFLICTING_GATEWAYS, GATEWAY_PORT_NOT_ON_WORKLOAD, REFERENCED_RESOURCE_NOT_FOUND, Finding, finding
+from galley.analysis.codes import (
+    CONFLICTING_GATEWAYS,
+    DUPLICATE_CERTIFICATE,
+    GATEWAY_PORT_NOT_ON_WORKLOAD,
+    REFERENCED_RESOURCE_NOT_FOUND,
+)
+from galley.analysis.finding import Finding, finding, labels_text, listed
 from galley.analysis.view import View
 from galley.validation import hosts
 from galley.validation.primitives import each
@@ -26,17 +33,15 @@ def selectors_and_ports(view: View) -> Iterator[Finding]:
         selector = gateway.spec.selector
         workloads = view.workloads(None, selector)
         if not workloads and selector != _INGRESS:
-            text = ", ".join(f"{name}={value}" for name, value in sorted(selector.items()))
-            yield finding(REFERENCED_RESOURCE_NOT_FOUND, gateway, ("spec", "selector"), f"Referenced selector not found: {text!r}")
+            text = REFERENCED_RESOURCE_NOT_FOUND.says("selector", labels_text(selector))
+            yield finding(REFERENCED_RESOURCE_NOT_FOUND, gateway, ("spec", "selector"), text)
             continue
         offered = {
             port.port
             for workload in workloads
-            for service in view.of(Service)
-            if service.namespace == workload.namespace
-            and service.spec.selector
-            and service.spec.selector.items() <= workload.spec.labels.items()
+            for service in view.services_of.get(workload.key, ())
             for port in service.spec.ports
+            if port.protocol == "TCP"
         }
         offered |= {number for workload in workloads for number in workload.spec.ports.values()}
         if not workloads:
@@ -45,12 +50,8 @@ def selectors_and_ports(view: View) -> Iterator[Finding]:
             continue  # a gateway without a Service is reached by its own ports
         for server, at in each(gateway.spec.servers, ("spec", "servers")):
             if server.port.number not in offered:
-                text = f"Gateway port {server.port.number} is not offered by any Service of the workloads it selects ({_listed(offered)})"
-                yield finding(GATEWAY_PORT_NOT_ON_WORKLOAD, gateway, (*at, "port", "number"), text)
-
-
-def _listed(ports: set[int]) -> str:
-    return ", ".join(map(str, sorted(ports)))
+                text = GATEWAY_PORT_NOT_ON_WORKLOAD.says(labels_text(selector), server.port.number)
+                yield finding(GATEWAY_PORT_NOT_ON_WORKLOAD, gateway, (*at, "port", "number"), f"{text}; exposed: {listed(offered)}")
 
 
 def conflicts(view: View) -> Iterator[Finding]:
@@ -62,10 +63,25 @@ def conflicts(view: View) -> Iterator[Finding]:
             for earlier in one.spec.servers:
                 shared = _shared_hosts(one, earlier, other, server)
                 if earlier.port.number == server.port.number and shared:
-                    text = (
-                        f"Gateway {one.namespace}/{one.name} has the same selector, port {server.port.number} and host {', '.join(shared)}"
+                    text = CONFLICTING_GATEWAYS.says(
+                        f"{one.namespace}/{one.name}", labels_text(one.spec.selector), server.port.number, ", ".join(shared)
                     )
                     yield finding(CONFLICTING_GATEWAYS, other, (*at, "hosts"), text)
+
+
+def certificates(view: View) -> Iterator[Finding]:
+    """One certificate on several Gateways of the same proxies: HTTP/2 clients reuse a connection for a host that is served elsewhere."""
+    users: dict[tuple[str, str], list[tuple[Resource[Gateway], Path]]] = defaultdict(list)
+    for gateway in view.of(Gateway):
+        for server, at in each(gateway.spec.servers, ("spec", "servers")):
+            certificate = server.tls and (server.tls.credentialName or server.tls.serverCertificate)
+            if certificate:
+                users[labels_text(gateway.spec.selector), certificate].append((gateway, (*at, "tls")))
+    for places in users.values():
+        names = {f"{gateway.namespace}/{gateway.name}" for gateway, _ in places}
+        if len(names) > 1:
+            for gateway, at in places:
+                yield finding(DUPLICATE_CERTIFICATE, gateway, at, DUPLICATE_CERTIFICATE.says(listed(names)))
 
 
 def _shared_hosts(one: Resource[Gateway], earlier: Server, other: Resource[Gateway], server: Server) -> list[str]:

@@ -10,7 +10,8 @@ from common.config.kinds.authentication import Policy
 from common.config.kinds.core import Service
 from common.config.kinds.mixer import QuotaSpec, QuotaSpecBinding, Rule
 from common.config.resource import Resource
-from galley.analysis.finding import JWT_ON_UNNAMED_PORT, REFERENCED_RESOURCE_NOT_FOUND, Finding, finding
+from galley.analysis.codes import JWT_ON_UNNAMED_PORT, POLICY_PORT_NAME, REFERENCED_RESOURCE_NOT_FOUND
+from galley.analysis.finding import Finding, finding
 from galley.analysis.view import View
 from galley.validation.primitives import each
 
@@ -22,11 +23,11 @@ def mixer_references(view: View) -> Iterator[Finding]:
     for rule in view.of(Rule):
         for action, at in each(rule.spec.actions, ("spec", "actions")):
             if action.handler and not view.has_mixer("handler", action.handler, rule.namespace):
-                text = f"Referenced handler not found: {action.handler!r}; the action is dropped"
+                text = f"{REFERENCED_RESOURCE_NOT_FOUND.says('handler', action.handler)}; the action is dropped"
                 yield finding(REFERENCED_RESOURCE_NOT_FOUND, rule, (*at, "handler"), text)
             for name, place in each(action.instances, (*at, "instances")):
                 if not view.has_mixer("instance", name, rule.namespace):
-                    yield finding(REFERENCED_RESOURCE_NOT_FOUND, rule, place, f"Referenced instance not found: {name!r}")
+                    yield finding(REFERENCED_RESOURCE_NOT_FOUND, rule, place, REFERENCED_RESOURCE_NOT_FOUND.says("instance", name))
 
 
 def quota_references(view: View) -> Iterator[Finding]:
@@ -36,7 +37,7 @@ def quota_references(view: View) -> Iterator[Finding]:
         for reference, at in each(binding.spec.quotaSpecs, ("spec", "quotaSpecs")):
             namespace = reference.namespace or binding.namespace
             if (namespace, reference.name) not in known:
-                text = f"Referenced QuotaSpec not found: '{namespace}/{reference.name}'; nothing is charged"
+                text = f"{REFERENCED_RESOURCE_NOT_FOUND.says('QuotaSpec', f'{namespace}/{reference.name}')}; nothing is charged"
                 yield finding(REFERENCED_RESOURCE_NOT_FOUND, binding, at, text)
 
 
@@ -46,9 +47,13 @@ def policy_targets(view: View) -> Iterator[Finding]:
         for target, at in each(policy.spec.targets, ("spec", "targets")):
             known = view.host(target.name, policy.namespace)
             if known is None:
-                text = f"Referenced service not found: '{policy.namespace}/{target.name}'"
+                text = REFERENCED_RESOURCE_NOT_FOUND.says("service", f"{policy.namespace}/{target.name}")
                 yield finding(REFERENCED_RESOURCE_NOT_FOUND, policy, (*at, "name"), text)
-            elif any(origin.jwt is not None for origin in policy.spec.origins) and isinstance(known.resource.spec, Service):
+                continue
+            for port, place in each(target.ports, (*at, "ports")):
+                if port.name is not None and port.name not in {offered.name for offered in known.ports}:
+                    yield finding(POLICY_PORT_NAME, policy, place, POLICY_PORT_NAME.says(port.name, known.host))
+            if any(origin.jwt is not None for origin in policy.spec.origins) and isinstance(known.resource.spec, Service):
                 numbers = {port.number for port in target.ports} | {port.name for port in target.ports}
                 yield from _jwt_ports(policy, known.resource, numbers - {None})
 
@@ -59,8 +64,5 @@ def _jwt_ports(policy: Resource[Policy], service: Resource[Service], wanted: set
             continue
         prefix = port.name.partition("-")[0]
         if port.protocol != "TCP" or prefix not in _HTTP_PREFIXES:
-            text = (
-                f"The JWT of this policy cannot be checked on port {port.port} (name {port.name!r}, {port.protocol}) of Service "
-                f"{service.namespace}/{service.name}: name it http, http2 or https, or with one of these and '-' in front"
-            )
+            text = JWT_ON_UNNAMED_PORT.says(port.port, port.name, port.protocol, port.targetPort or port.port)
             yield finding(JWT_ON_UNNAMED_PORT, policy, ("spec", "targets"), text)

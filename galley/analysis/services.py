@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Services and the rules for them: names that say the protocol, DestinationRules for hosts that exist."""
+"""Services: port names that say the protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from common.config.kinds.core import Service
-from common.config.kinds.destination_rule import DestinationRule
-from galley.analysis.finding import PORT_NAME_CONVENTION, UNKNOWN_DESTINATION_RULE_HOST, Finding, finding
+from galley.analysis.codes import EXTERNAL_NAME_PORT, PORT_NAME_CONVENTION
+from galley.analysis.finding import Finding, finding
 from galley.analysis.view import View
-from galley.validation import hosts
-from galley.validation.primitives import PROTOCOLS, each
+from galley.validation.primitives import HTTP_PROTOCOLS, PROTOCOLS, each
 
 
 def port_names(view: View) -> Iterator[Finding]:
@@ -20,17 +19,15 @@ def port_names(view: View) -> Iterator[Finding]:
             prefix = port.name.partition("-")[0]
             known = prefix in PROTOCOLS or port.name.startswith("grpc-web")
             if port.protocol == "TCP" and not known and not port.appProtocol:
-                text = f"Port name {port.name!r} (port {port.port}) does not say its protocol; begin it with http, grpc, tcp, … as in 'http-web'"
+                text = PORT_NAME_CONVENTION.says(port.name, port.port, port.targetPort or port.port)
                 yield finding(PORT_NAME_CONVENTION, service, at, text)
 
 
-def destination_rule_hosts(view: View) -> Iterator[Finding]:
-    """A rule for a host that no service has does nothing, and is often a misspelt name."""
-    for rule in view.of(DestinationRule):
-        full = hosts.fully_qualified(rule.spec.host, rule.namespace)
-        if rule.spec.host.startswith("*"):
-            known = any(hosts.matches(full, each_host.host) for each_host in view.hosts) or full in ("*", "*.local", "*.svc.cluster.local")
-        else:
-            known = view.host(rule.spec.host, rule.namespace) is not None
-        if not known:
-            yield finding(UNKNOWN_DESTINATION_RULE_HOST, rule, ("spec", "host"), f"No service has the host {rule.spec.host!r}")
+def external_names(view: View) -> Iterator[Finding]:
+    """A name outside of the mesh stands for many addresses: a TCP port of it would take the traffic of everything on that port."""
+    for service in view.of(Service):
+        if service.spec.type == "ExternalName":
+            for port, at in each(service.spec.ports, ("spec", "ports")):
+                protocol = port.appProtocol or port.name.partition("-")[0]
+                if protocol not in HTTP_PROTOCOLS and protocol not in ("https", "tls"):
+                    yield finding(EXTERNAL_NAME_PORT, service, (*at, "name"), EXTERNAL_NAME_PORT.says(port.name or "none"))

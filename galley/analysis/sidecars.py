@@ -6,16 +6,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from common.config.kinds.service_entry import WorkloadEntry
 from common.config.kinds.sidecar import Sidecar
 from common.config.resource import Resource
-from galley.analysis.finding import (
-    CONFLICTING_SIDECAR_SELECTORS,
-    MULTIPLE_SIDECARS_WITHOUT_SELECTORS,
-    REFERENCED_RESOURCE_NOT_FOUND,
-    Finding,
-    finding,
-)
+from galley.analysis.codes import CONFLICTING_SIDECAR_SELECTORS, MULTIPLE_SIDECARS_WITHOUT_SELECTORS, REFERENCED_RESOURCE_NOT_FOUND
+from galley.analysis.finding import Finding, finding, labels_text, listed
 from galley.analysis.view import View
 
 
@@ -29,13 +23,12 @@ def selectors(view: View) -> Iterator[Finding]:
         workloads = view.workloads(sidecar.namespace, labels)
         for workload in workloads:
             chosen[workload.namespace, workload.name].append(sidecar)
-        if not workloads and view.of(WorkloadEntry):
-            text = ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
-            yield finding(REFERENCED_RESOURCE_NOT_FOUND, sidecar, ("spec", "workloadSelector"), f"Referenced selector not found: {text!r}")
+        if not workloads and view.knows_workloads:
+            text = REFERENCED_RESOURCE_NOT_FOUND.says("selector", labels_text(labels))
+            yield finding(REFERENCED_RESOURCE_NOT_FOUND, sidecar, ("spec", "workloadSelector"), text)
     for (namespace, name), sidecars in chosen.items():
         if len(sidecars) > 1:
-            names = ", ".join(sidecar.name for sidecar in sidecars)
-            text = f"The Sidecars {names} in namespace {namespace} select the same workload {name}; which one holds is not defined"
+            text = CONFLICTING_SIDECAR_SELECTORS.says(listed(sidecar.name for sidecar in sidecars), namespace, name)
             for sidecar in sidecars:
                 yield finding(CONFLICTING_SIDECAR_SELECTORS, sidecar, ("spec", "workloadSelector"), text)
 
@@ -48,7 +41,6 @@ def namespace_wide(view: View) -> Iterator[Finding]:
             wide[sidecar.namespace].append(sidecar)
     for namespace, sidecars in wide.items():
         if len(sidecars) > 1:
-            names = ", ".join(sidecar.name for sidecar in sidecars)
-            text = f"The Sidecars {names} in namespace {namespace} have no workloadSelector; which one holds is not defined"
+            text = MULTIPLE_SIDECARS_WITHOUT_SELECTORS.says(listed(sidecar.name for sidecar in sidecars), namespace)
             for sidecar in sidecars:
                 yield finding(MULTIPLE_SIDECARS_WITHOUT_SELECTORS, sidecar, ("spec",), text)

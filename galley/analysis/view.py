@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -16,14 +17,17 @@ from common.config.kinds.gateway import Gateway
 from common.config.kinds.mesh import MeshConfig
 from common.config.kinds.mixer import Handler, Instance
 from common.config.kinds.service_entry import ServiceEntry, WorkloadEntry
-from common.config.resource import Resource
+from common.config.resource import Resource, ResourceKey
 from common.mesh.names import SERVICE_DOMAIN
 from galley.validation import hosts
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+_REGISTERED: Final = "fourmast.io/registered"
+_TLS_MODE: Final = "security.istio.io/tlsMode"
 _MOST_HOSTS_TO_COMPARE: Final = 500
-"""Comparing spellings is slow; in a mesh of thousands the suggestion is left out."""
+_MOST_SUGGESTIONS: Final = 100
+"""Comparing spellings is slow; in a mesh of thousands, or where nothing fits, suggestions are left out."""
 
 
 class ServicePort(NamedTuple):
@@ -61,8 +65,19 @@ class View:
             for kind, spec in (("handler", Handler), ("instance", Instance))
         }
         self._rules_by_host: dict[str, list[Resource[DestinationRule]]] = defaultdict(list)
+        self._wild_rules: list[tuple[str, Resource[DestinationRule]]] = []
         for rule in self.of(DestinationRule):
-            self._rules_by_host[hosts.fully_qualified(rule.spec.host, rule.namespace).lower()].append(rule)
+            full = hosts.fully_qualified(rule.spec.host, rule.namespace).lower()
+            self._rules_by_host[full].append(rule)
+            if full.startswith("*"):
+                self._wild_rules.append((full, rule))
+        self._wild_hosts = [known for known in self.hosts if known.host.startswith("*")]
+        self._workloads: dict[tuple[str | None, str, str], list[Resource[WorkloadEntry]]] = defaultdict(list)
+        for workload in self.of(WorkloadEntry):
+            for name, value in labels_of(workload).items():
+                self._workloads[workload.namespace, name, value].append(workload)
+                self._workloads[None, name, value].append(workload)
+        self._suggested = 0
 
     def of(self, spec: type[S]) -> Sequence[Resource[S]]:
         """All resources whose spec has this type."""
@@ -74,31 +89,32 @@ class View:
         visible = [known for known in self._exact_hosts.get(full, ()) if known.namespace == namespace or known.is_public]
         if visible:
             return min(visible, key=lambda known: known.namespace != namespace)
-        wild = [known for known in self.hosts if known.host.startswith("*") and hosts.is_subset(full, known.host)]
-        return next((known for known in wild if known.namespace == namespace or known.is_public), None)
+        wild = (known for known in self._wild_hosts if known.namespace == namespace or known.is_public)
+        return next((known for known in wild if hosts.is_subset(full, known.host)), None)
 
     def near_host(self, host: str, namespace: str) -> str:
-        """`; did you mean 'ratings'?` when a known host looks like this one, else nothing."""
-        if len(self.hosts) > _MOST_HOSTS_TO_COMPARE:
+        """`; did you mean "ratings"?` when a known host looks like this one, else nothing."""
+        if len(self.hosts) > _MOST_HOSTS_TO_COMPARE or self._suggested >= _MOST_SUGGESTIONS:
             return ""
+        self._suggested += 1
         suffix = f".{namespace}.{SERVICE_DOMAIN}"
         names = {known.host.removesuffix(suffix) for known in self.hosts}
         near = difflib.get_close_matches(host, sorted(names), 1, cutoff=0.75)
-        return f"; did you mean {near[0]!r}?" if near else ""
+        return f'; did you mean "{near[0]}"?' if near else ""
 
     def is_visible_subset(self, host: str, subset: str, namespace: str) -> bool:
         """Whether a DestinationRule that `namespace` can see declares this subset for the host."""
+        rules = self.destination_rules(host, namespace)
+        return any(declared.name == subset for rule in rules for declared in rule.spec.subsets)
+
+    def destination_rules(self, host: str, namespace: str) -> list[Resource[DestinationRule]]:
+        """The DestinationRules for a host that `namespace` can see."""
         full = hosts.fully_qualified(host, namespace).lower()
         rules = [*self._rules_by_host.get(full, ())]
-        rules += [
-            rule for name, found in self._rules_by_host.items() if name.startswith("*") and hosts.is_subset(full, name) for rule in found
+        rules += [rule for wild, rule in self._wild_rules if wild != full and hosts.is_subset(full, wild)]
+        return [
+            rule for rule in rules if rule.namespace == namespace or is_public(rule.spec.exportTo, self.mesh.defaultDestinationRuleExportTo)
         ]
-        return any(
-            declared.name == subset
-            for rule in rules
-            if rule.namespace == namespace or is_public(rule.spec.exportTo, self.mesh.defaultDestinationRuleExportTo)
-            for declared in rule.spec.subsets
-        )
 
     def gateway(self, reference: str, namespace: str) -> Resource[Gateway] | None:
         """The Gateway that a VirtualService of `namespace` means by `name`, `./name`, `ns/name` or `name.ns.svc...`."""
@@ -121,11 +137,25 @@ class View:
 
     def workloads(self, namespace: str | None, labels: Mapping[str, str]) -> list[Resource[WorkloadEntry]]:
         """Workloads that carry all the labels; None means in any namespace."""
-        return [
-            workload
-            for workload in self.of(WorkloadEntry)
-            if namespace in (None, workload.namespace) and labels.items() <= workload.spec.labels.items()
-        ]
+        if not labels:
+            return [workload for workload in self.of(WorkloadEntry) if namespace in (None, workload.namespace)]
+        fewest = min((self._workloads.get((namespace, *label), ()) for label in labels.items()), key=len)
+        return [workload for workload in fewest if labels.items() <= labels_of(workload).items()]
+
+    @cached_property
+    def services_of(self) -> Mapping[ResourceKey, Sequence[Resource[Service]]]:
+        """The Services that select a workload, by its key."""
+        found: dict[ResourceKey, list[Resource[Service]]] = defaultdict(list)
+        for service in self.of(Service):
+            if service.spec.selector:
+                for workload in self.workloads(service.namespace, service.spec.selector):
+                    found[workload.key].append(service)
+        return found
+
+    @property
+    def knows_workloads(self) -> bool:
+        """Whether there are any: in files alone there mostly are none, and then nobody can say that a selector finds nothing."""
+        return bool(self.of(WorkloadEntry))
 
     def _known_hosts(self) -> Iterable[KnownHost]:
         for service in self.of(Service):
@@ -138,6 +168,16 @@ class View:
             visible = is_public(entry.spec.exportTo, self.mesh.defaultServiceExportTo)
             for host in entry.spec.hosts:
                 yield KnownHost(hosts.fully_qualified(host, entry.namespace), entry.namespace, visible, ports, entry)
+
+
+def labels_of(workload: Resource[WorkloadEntry]) -> Mapping[str, str]:
+    """Those of the spec, else those of the object: the same choice as Pilot's."""
+    return workload.spec.labels or workload.metadata.labels
+
+
+def has_sidecar(workload: Resource[WorkloadEntry]) -> bool:
+    """Whether a proxy stands before it: an agent registered it, or its label says so."""
+    return workload.metadata.annotations.get(_REGISTERED) == "true" or labels_of(workload).get(_TLS_MODE) == "istio"
 
 
 def is_public(export_to: Sequence[str], default: Sequence[str]) -> bool:

@@ -10,19 +10,18 @@ from typing import Any
 
 import msgspec
 
-from common.config.kinds.virtual_service import Destination, HTTPMatchRequest, VirtualService
+from common.config.kinds.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, VirtualService
 from common.config.problem import Path
 from common.config.resource import Resource
-from galley.analysis.finding import (
+from galley.analysis.codes import (
     CONFLICTING_MESH_GATEWAY_HOSTS,
     DESTINATION_PORT_REQUIRED,
     HOST_NOT_IN_GATEWAY,
     INEFFECTIVE_MATCH,
     REFERENCED_RESOURCE_NOT_FOUND,
     UNREACHABLE_RULE,
-    Finding,
-    finding,
 )
+from galley.analysis.finding import Finding, finding, listed
 from galley.analysis.view import View, scope_of
 from galley.validation import hosts
 from galley.validation.primitives import each, is_ip
@@ -42,24 +41,21 @@ def _destination(view: View, resource: Resource[VirtualService], destination: De
     known = view.host(host, namespace)
     if known is None:
         if not is_ip(host):
-            text = f"Referenced host not found: {host!r}{view.near_host(host, namespace)}"
+            text = REFERENCED_RESOURCE_NOT_FOUND.says("host", host) + view.near_host(host, namespace)
             yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, (*at, "host"), text)
         return
     numbers = [port.number for port in known.ports]
     if destination.port is None:
         if len(numbers) > 1:
-            listed = ", ".join(map(str, numbers))
-            yield finding(
-                DESTINATION_PORT_REQUIRED, resource, at, f"Host {host!r} has several ports ({listed}): the destination must name one"
-            )
+            text = DESTINATION_PORT_REQUIRED.says(host, " ".join(map(str, numbers)))
+            yield finding(DESTINATION_PORT_REQUIRED, resource, at, text)
     elif destination.port.number not in numbers:
         reference = f"{host}:{destination.port.number}"
-        listed = ", ".join(map(str, numbers)) or "none"
-        text = f"Referenced host:port not found: {reference!r}; the service has {listed}"
+        text = f"{REFERENCED_RESOURCE_NOT_FOUND.says('host:port', reference)}; the service has {listed(numbers) or 'none'}"
         yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, (*at, "port", "number"), text)
     if destination.subset and not view.is_visible_subset(host, destination.subset, namespace):
         reference = f"{host}+{destination.subset}"
-        text = f"Referenced host+subset in destinationrule not found: {reference!r}"
+        text = REFERENCED_RESOURCE_NOT_FOUND.says("host+subset in destinationrule", reference)
         yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, (*at, "subset"), text)
 
 
@@ -84,7 +80,7 @@ def gateways(view: View) -> Iterator[Finding]:
                 continue
             gateway = view.gateway(reference, resource.namespace)
             if gateway is None:
-                yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, at, f"Referenced gateway not found: {reference!r}")
+                yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, at, REFERENCED_RESOURCE_NOT_FOUND.says("gateway", reference))
                 continue
             served = [
                 _gateway_host(host, gateway.namespace, resource.namespace) for server in gateway.spec.servers for host in server.hosts
@@ -92,7 +88,7 @@ def gateways(view: View) -> Iterator[Finding]:
             for host, place in each(resource.spec.hosts, ("spec", "hosts")):
                 name = hosts.fully_qualified(host, resource.namespace)
                 if not any(one is not None and hosts.matches(one, name) for one in served):
-                    text = f"Gateway {reference!r} does not serve host {host!r}, so its requests never get here"
+                    text = HOST_NOT_IN_GATEWAY.says(host, resource.name, reference)
                     yield finding(HOST_NOT_IN_GATEWAY, resource, place, text)
 
 
@@ -111,12 +107,14 @@ def conflicts(view: View) -> Iterator[Finding]:
             continue
         scope = scope_of(resource, resource.spec.exportTo, view.mesh.defaultVirtualServiceExportTo)
         for host in resource.spec.hosts:
-            claims[scope, hosts.fully_qualified(host, resource.namespace).lower()].append(resource)
+            owners = claims[scope, hosts.fully_qualified(host, resource.namespace).lower()]
+            if resource not in owners:
+                owners.append(resource)
     for (scope, host), owners in claims.items():
         if len(owners) > 1:
-            names = ", ".join(sorted(f"{owner.namespace}/{owner.name}" for owner in owners))
+            names = listed(f"{owner.namespace}/{owner.name}" for owner in owners)
+            text = CONFLICTING_MESH_GATEWAY_HOSTS.says(names, f"{scope}/{host}")
             for owner in owners:
-                text = f"The VirtualServices {names} associated with mesh gateway define the same host {scope}/{host}; merge them into one"
                 yield finding(CONFLICTING_MESH_GATEWAY_HOSTS, owner, ("spec", "hosts"), text)
 
 
@@ -128,22 +126,27 @@ def unreachable_rules(view: View) -> Iterator[Finding]:
         for number, rule in enumerate(resource.spec.http):
             at: Path = ("spec", "http", number)
             if catch_all is not None:
-                text = f"Rule #{number} is never reached: rule #{catch_all} before it takes every request. Put the more special rule first."
+                text = UNREACHABLE_RULE.says(_name(rule, number), f"rule #{catch_all} before it takes every request")
                 yield finding(UNREACHABLE_RULE, resource, at, text)
                 continue
             repeated = [(index, seen.get(_identity(match))) for index, match in enumerate(rule.match)]
             if rule.match and all(earlier is not None for _, earlier in repeated):
-                text = f"Rule #{number} is never reached: earlier rules have all of its matches"
+                text = UNREACHABLE_RULE.says(_name(rule, number), "all matches are already used by earlier rules")
                 yield finding(UNREACHABLE_RULE, resource, at, text)
             else:
                 for index, earlier in repeated:
                     if earlier is not None:
-                        text = f"Match #{index} of rule #{number} is never reached: match #{earlier[1]} of rule #{earlier[0]} is the same"
+                        text = INEFFECTIVE_MATCH.says(_name(rule, number), f"#{index}", f"#{earlier[0]}")
                         yield finding(INEFFECTIVE_MATCH, resource, (*at, "match", index), text)
             for index, match in enumerate(rule.match):
                 seen.setdefault(_identity(match), (number, index))
             if not rule.match or any(_takes_everything(match) for match in rule.match):
                 catch_all = number
+
+
+def _name(rule: HTTPRoute, number: int) -> str:
+    """A rule by its name, or by its place."""
+    return f'"{rule.name}"' if rule.name else f"#{number}"
 
 
 def _identity(match: HTTPMatchRequest) -> bytes:

@@ -163,9 +163,25 @@ async def test_analyze_without_files_looks_at_the_mesh(mesh: Mesh, config: str) 
     Path(config).write_text(CONFIG.replace("destination: {host: reviews}", "destination: {host: reveiws}"))
     ran = await mesh("analyze", "-k", "-f", config)
     assert ran.code == 79
-    assert "did you mean 'reviews'?" in ran.out
+    assert 'did you mean "reviews"?' in ran.out
     await mesh("apply", "-f", config)
     assert "IST0101" in (await mesh("analyze")).out
+
+
+async def test_analyze_shows_what_files_would_do_to_the_mesh(mesh: Mesh, config: str, tmp_path: Path) -> None:
+    Path(config).write_text(CONFIG.replace("destination: {host: reviews}", "destination: {host: reveiws}"))
+    await mesh("apply", "-f", config)
+    more = tmp_path / "more.yaml"
+    more.write_text("apiVersion: networking.istio.io/v1alpha3\nkind: DestinationRule\nmetadata: {name: a}\nspec:\n  host: nowhere\n")
+    ran = await mesh("analyze", "-k", "-f", str(more))
+    assert [line.split()[1] for line in ran.out.splitlines()] == ["[IST0101]", "[IST0174]"]
+    ran = await mesh("analyze", "-k", "--new", "-f", str(more))
+    assert (ran.code, len(ran.out.splitlines())) == (79, 1)
+    assert f"[IST0174] (DestinationRule default/a {more}:5)" in ran.out
+    repaired = tmp_path / "repaired.yaml"
+    repaired.write_text(CONFIG)
+    assert (await mesh("analyze", "-k", "-f", str(repaired))).code == 0, "the files win over what the mesh has"
+    assert (await mesh("analyze", "-k", "--new")).code == 2
 
 
 async def test_a_viewer_may_look_but_not_write(mesh: Mesh, config: str, tmp_path: Path) -> None:

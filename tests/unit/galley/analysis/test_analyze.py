@@ -157,13 +157,13 @@ def test_what_does_not_fit_is_found_at_its_place(entries: list[str], code: str, 
 
 
 def test_hosts_of_other_namespaces_are_found_when_they_are_public() -> None:
-    private = "ServiceEntry other/db: {hosts: [db.example.com], exportTo: ['.'], ports: [{number: 1, name: tcp, protocol: TCP}]}"
+    private = "ServiceEntry other/db: {hosts: [db.example.com], exportTo: ['.'], ports: [{number: 1, name: http, protocol: HTTP}]}"
     assert found(private, route("db.example.com", hosts="db.example.com")) == [("IST0101", f"{DESTINATION}.host")]
     assert found(private.replace("exportTo: ['.'], ", ""), route("db.example.com", hosts="db.example.com")) == []
 
 
 def test_a_wildcard_service_entry_serves_its_names() -> None:
-    entry = "ServiceEntry db: {hosts: ['*.example.com'], ports: [{number: 1, name: tcp, protocol: TCP}]}"
+    entry = "ServiceEntry db: {hosts: ['*.example.com'], ports: [{number: 1, name: http, protocol: HTTP}]}"
     assert found(entry, route("db.example.com", hosts="db.example.com")) == []
 
 
@@ -190,12 +190,12 @@ def test_an_analyser_that_fails_is_a_finding_and_stops_nobody() -> None:
 
 def test_findings_read_as_in_istio() -> None:
     (finding,) = analyze(mesh(REVIEWS, route("raings")))
-    assert str(finding) == "Error [IST0101] (VirtualService default/reviews) Referenced host not found: 'raings'"
+    assert str(finding) == 'Error [IST0101] (VirtualService default/reviews) Referenced host not found: "raings"'
 
 
 def test_a_host_that_is_nearly_right_is_suggested() -> None:
     (finding,) = analyze(mesh(REVIEWS, route("reveiws")))
-    assert finding.message == "Referenced host not found: 'reveiws'; did you mean 'reviews'?"
+    assert finding.message == 'Referenced host not found: "reveiws"; did you mean "reviews"?'
 
 
 @settings(max_examples=20, deadline=None)

@@ -12,7 +12,8 @@ import pytest
 
 from common.config.resource import Resource
 from galley.analysis import Finding
-from galley.analysis.finding import REFERENCED_RESOURCE_NOT_FOUND, finding
+from galley.analysis.codes import REFERENCED_RESOURCE_NOT_FOUND
+from galley.analysis.finding import finding
 from galley.status.analysis import Analysis
 from galley.status.conditions import status_of
 from galley.status.reports import MOST_SLOTS, Report, Reports
