@@ -84,7 +84,7 @@ async def pilot(state_dir: Path, galley: Any, *, wait: bool = True) -> AsyncIter
         async with asyncio.timeout(10):
             if wait:
                 await life.until_ready()
-            while "debug" not in life.addresses or not (wait or life.addresses):
+            while "debug" not in life.addresses or "joining" in str(life.reason):
                 await asyncio.sleep(0.01)
         yield life
     finally:
