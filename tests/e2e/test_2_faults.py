@@ -96,7 +96,15 @@ async def test_a_restarted_pilot_without_galley_serves_the_last_good_configurati
 async def test_an_uncached_check_without_mixer_follows_the_fail_policy(world: World, control_plane: str, fail_open: bool) -> None:
     part = "mixer" if control_plane == "split" else "istiod"
     await world.configure((f"demo/config/fail-{'open' if fail_open else 'closed'}.yaml",))
-    await asyncio.sleep(1)
+
+    async def in_force() -> bool:
+        dumps = [await world.mesh.workload(name).admin("/config_dump?resource=dynamic_route_configs") for name in ("echo-v1", "echo-v2")]
+        return all(
+            dump.count(f'"failOpen": {str(fail_open).lower()}') and not dump.count(f'"failOpen": {str(not fail_open).lower()}')
+            for dump in dumps
+        )
+
+    assert await until(in_force, within=10)
     await world.mesh.part(part).kill()
     try:
         summary = await world.send("sleep", "http://echo:8000/get", "-n", "2", "-H", f"x-user: never-seen-{fail_open}", "-t", "8")
