@@ -35,7 +35,7 @@ lint: $(STAMP) ## ruff, import contracts, mypy with Envoy's stubs
 ci: $(STAMP) ## everything, in both modes; a skip is a failure (FULL=1: the full product)
 	@FULL=$(FULL) $(PY) -m tests.lanes ci
 
-system: ## what apt brings for `make ci`: PostgreSQL, Redis, Chromium
+system: ## what `make ci` needs besides pip: PostgreSQL, Redis, Chromium, two kubectls
 	@tests/system.sh
 
 bench: $(STAMP) ## measure (NAME=... for one)

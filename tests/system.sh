@@ -7,11 +7,13 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 command -v chromium >/dev/null || missing+=(chromium)
 command -v ip >/dev/null || missing+=(iproute2)
 command -v curl >/dev/null || missing+=(curl)
-if [ ${#missing[@]} -eq 0 ]; then
+kubectls=/usr/local/bin
+[ -x "$kubectls/kubectl-1.20" ] && [ -x "$kubectls/kubectl-1.37" ] && kubectls=
+if [ ${#missing[@]} -eq 0 ] && [ -z "$kubectls" ]; then
   echo "the system has everything"
   exit 0
 fi
-echo "installing ${missing[*]}"
+echo "installing ${missing[*]}${kubectls:+ kubectl-1.20 kubectl-1.37}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # Debian's packages start their services on installation; the tests run their own instances and want none of that.
@@ -19,4 +21,5 @@ policy=/usr/sbin/policy-rc.d
 made=
 if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"; made=1; fi
 trap '[ -z "$made" ] || rm -f "$policy"' EXIT
-apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+[ ${#missing[@]} -eq 0 ] || apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+[ -z "$kubectls" ] || python3 "$(dirname "$0")/fetch_kubectl.py" "$kubectls"
