@@ -78,7 +78,7 @@ class NetworkNamespace:
     def socket(self) -> socket.socket:
         """A TCP socket that belongs to the namespace; it stays there wherever it is used."""
         with self.entered():
-            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 
     def close(self) -> None:
         if self._descriptor >= 0:

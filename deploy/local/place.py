@@ -52,7 +52,7 @@ class OnLoopback:
         return Place(folder=str(self._folder), environment=base_environment() | instance.environment())
 
     def new_socket(self) -> socket.socket:
-        return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 
 
 class InNamespaces:

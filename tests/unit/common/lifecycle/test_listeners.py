@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A port belongs to one process, and port 0 is reported as bound."""
 
+import asyncio
 import socket
 
 import grpc.aio
@@ -42,6 +43,24 @@ async def test_http_serves_only_inside_the_block() -> None:
         assert (await client.get(url)).json() == "here"
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
+
+
+async def test_answers_are_not_held_back_for_the_clients_acknowledgement() -> None:
+    """Head and body are two writes; with Nagle's algorithm the second waits 40 ms for a delayed ACK."""
+    sock = bind("127.0.0.1:0")
+    set_on: list[int] = []
+
+    class Looking(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            set_on.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    server = await asyncio.get_running_loop().create_server(Looking, sock=sock)
+    async with server:
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
+        await reader.read()
+        writer.close()
+    assert set_on == [1]
 
 
 async def test_grpc_binds_exclusively() -> None:
