@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from common.mcp.snapshot import CollectionState, Snapshot, empty
+from common.mcp.snapshot import CollectionState, Entry, Snapshot, empty
 from common.proto.mcp import v1alpha1_pb2 as mcp
 
 
@@ -22,10 +22,11 @@ class _Watch:
     """One collection of one stream."""
 
     incremental: bool
-    acked: dict[str, str] = field(default_factory=dict)  # name -> version that the sink holds, as far as it told us
+    held: Mapping[str, Entry] = field(default_factory=dict)
+    """What the sink holds, as far as it told us: the entries of the state that it took last, or stand-ins for what it claimed at first."""
     sent_version: str | None = None  # newest version sent, taken or refused; None before the first response
     pending_nonce: str = ""  # not empty: a response waits for its answer
-    pending: dict[str, str] = field(default_factory=dict)
+    pending: Mapping[str, Entry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +64,15 @@ class Source:
         collection, nonce = request.collection, request.response_nonce
         watch = self._watches.get(collection)
         if watch is None or not nonce:
-            held = dict(request.initial_resource_versions) if request.incremental and self._incremental else {}
-            self._watches[collection] = _Watch(request.incremental and self._incremental, acked=held)
+            incremental = request.incremental and self._incremental
+            claimed = request.initial_resource_versions if incremental else {}
+            self._watches[collection] = _Watch(incremental, held={name: Entry(name, version, b"") for name, version in claimed.items()})
             return Answered(collection=collection, nonce=nonce, first=True)
         if nonce != watch.pending_nonce:
             return Answered(collection=collection, nonce=nonce, stale=True)
         refused = request.HasField("error_detail")
         if not refused:
-            watch.acked = watch.pending
+            watch.held = watch.pending
         watch.pending_nonce, watch.pending = "", {}
         error = (request.error_detail.message or "refused without a reason") if refused else ""
         return Answered(collection=collection, nonce=nonce, error=error, code=request.error_detail.code if refused else 0)
@@ -90,8 +92,8 @@ class Source:
     def _respond(self, collection: str, watch: _Watch, state: CollectionState) -> mcp.Resources:
         self._nonce += 1
         # Without anything held by the sink a difference is the whole, and saying so lets it drop what it had from elsewhere.
-        incremental = watch.incremental and bool(watch.acked)
-        entries = state.entries
+        incremental = watch.incremental and bool(watch.held)
+        entries, held = state.entries, watch.held
         response = mcp.Resources(
             system_version_info=state.version,
             collection=collection,
@@ -100,14 +102,15 @@ class Source:
             traceparent=state.traceparent,
         )
         if incremental:
-            response.resources.extend(e.message for e in entries.values() if watch.acked.get(e.name) != e.version)
-            response.removed_resources.extend(sorted(_gone(watch.acked, entries)))
+            response.resources.extend(e.message for name, e in entries.items() if e is not (known := held.get(name)) and _differs(e, known))
+            response.removed_resources.extend(sorted(held.keys() - entries.keys()))
         else:
             response.resources.extend(e.message for e in entries.values())
         watch.sent_version, watch.pending_nonce = state.version, response.nonce
-        watch.pending = {entry.name: entry.version for entry in entries.values()}
+        watch.pending = entries
         return response
 
 
-def _gone(held: Mapping[str, str], entries: Mapping[str, object]) -> list[str]:
-    return [name for name in held if name not in entries]
+def _differs(entry: Entry, known: Entry | None) -> bool:
+    """Unchanged entries are mostly the same object in two states; else their versions tell."""
+    return known is None or known.version != entry.version
