@@ -32,7 +32,7 @@ def kind_of(document: Any) -> Kind | Problem:
     for field in ("apiVersion", "kind"):
         value = document.get(field)
         if value is None:
-            return problem((field,), f"{field} is missing", expected="a text")
+            return problem((field,), f"{field} is missing")
         if not isinstance(value, str):
             return problem((field,), f"expected a text, found {_describe(value)}", expected="a text", found=_describe(value))
     try:
@@ -111,17 +111,13 @@ def _unknown_field(path: Path, field: str, known: Mapping[str, Any]) -> Problem:
 
 
 def _unknown_value(path: Path, instance: Any, wanted: list[str]) -> Problem:
+    listed = ", ".join(value or '""' for value in wanted if value != "INVALID" and not value.endswith("_UNSPECIFIED"))
     if not isinstance(instance, str):
-        listed = ", ".join(value or '""' for value in wanted)
-        remedy = (
-            "; protobuf's enum numbers are not understood, write the name"
-            if isinstance(instance, int) and not isinstance(instance, bool)
-            else ""
-        )
+        is_number = isinstance(instance, int) and not isinstance(instance, bool)
+        remedy = "; protobuf's enum numbers are not understood, write the name" if is_number else ""
         return problem(path, f"expected one of {listed}, found {_describe(instance)}{remedy}", expected=listed, found=_describe(instance))
     near = difflib.get_close_matches(instance.upper(), wanted, 1, cutoff=0.7)
     hint = f"; did you mean {near[0]}?" if near else ""
-    listed = ", ".join(value or '""' for value in wanted)
     return problem(path, f"{instance!r} is not one of {listed}{hint}", expected=listed, found=instance)
 
 

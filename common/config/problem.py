@@ -31,7 +31,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def problem(path: Path, message: str, *, expected: str = "", found: str = "") -> Problem:
-    """A problem at a place that is given in steps."""
+    """A problem at a place that is given in steps. What was expected is said in the message, unless the sentence says it already."""
+    if expected and expected not in message:
+        message = f"{message}; expected {expected}"
     return Problem(path=render_path(path), message=message, expected=expected, found=found)
 
 

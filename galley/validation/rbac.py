@@ -51,7 +51,7 @@ def service_role_binding(spec: ServiceRoleBinding, at: Path) -> Iterator[Problem
     chosen = [field for field in ("roleRef", "role", "actions") if getattr(spec, field)]
     if len(chosen) != 1:
         found = " and ".join(chosen) or "none"
-        yield problem(at, f"exactly one of roleRef, role and actions is needed; found {found}", expected="one of roleRef, role, actions")
+        yield problem(at, f"exactly one of roleRef, role and actions is needed; found {found}", found=found)
     if spec.roleRef is not None:
         if spec.roleRef.kind != "ServiceRole":
             yield problem(

@@ -60,7 +60,7 @@ def test_values_are_checked_like_files() -> None:
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 0}]}}
     )
     assert resource is not None and resource.key.mcp_name == "default/a"
-    assert [str(found) for found in problems] == ["spec.ports[0].port: port 0 is out of range"]
+    assert [str(found) for found in problems] == ["spec.ports[0].port: port 0 is out of range; expected 1 to 65535"]
     assert validate_value(["no"])[0] is None
     assert validate_value({"apiVersion": "v1", "kind": "Service", "metadata": {"name": 5}})[1][0].path == "metadata.name"
 
