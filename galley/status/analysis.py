@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from galley.store.workloads import Workloads
 log = structlog.get_logger("analysis")
 
 PAUSE_SECONDS = 0.2  # a batch of changes is analysed once
+SHARE = 4  # at least this many times as long as the last analysis took nothing is analysed: writes go before
 
 Analyse = Callable[[Sequence[Resource[Any]]], Sequence[Finding]]
 
@@ -53,12 +55,15 @@ class Analysis:
 
     async def run(self) -> None:
         """Analyse after every change until cancelled. A fault of an analyser is logged and leaves the findings before."""
+        took = 0.0
         while True:
             await self._wake.wait()
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(max(PAUSE_SECONDS, SHARE * took))
             self._wake.clear()
+            began = time.monotonic()
             with contextlib.suppress(Exception):
                 await self.analyse()
+            took = time.monotonic() - began
 
     async def analyse(self) -> None:
         snapshot = self._store.snapshot

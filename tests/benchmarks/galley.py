@@ -29,6 +29,7 @@ import yaml
 
 from common.config.kinds.networking import VIRTUAL_SERVICE
 from common.database import Writer, create, migrate, sqlite_url
+from common.lifecycle.command import SWITCH_SECONDS
 from common.mcp import Change
 from common.mcp.client import GrpcConfigSource
 from common.mcp.publisher import Publisher
@@ -162,6 +163,7 @@ async def apply_once(folder: Path, *, stored: int) -> tuple[list[float], list[fl
     A whole Galley: HTTPS with a token, validation, a durable transaction, MCP over mutual TLS to one sink. Client and sink share its
     process and event loop, so their own work is in the figure.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)  # as every part sets it for itself
     async with running_galley(folder) as galley:
         kept = itertools.islice(documents(), stored)
         while some := list(itertools.islice(kept, 2_000)):
