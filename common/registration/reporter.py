@@ -58,7 +58,7 @@ class StatusReporter:
         self._wake = asyncio.Event()
 
     def report(self, key: ResourceKey, *, resource_version: str, type: str, verdict: Verdict, reason: str, message: str = "") -> None:
-        """Newest wins for each (resource, type). `type` and `reason` are CamelCase, such as Applied and RejectedByEnvoy."""
+        """Newest wins for each (resource, type). `type` and `reason` are CamelCase, such as Programmed and RejectedByEnvoy."""
         self._pending.pop((key, type), None)
         self._pending[(key, type)] = _Report(resource_version, verdict, reason, message)
         while len(self._pending) > MOST_PENDING:

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import click
 
+from deploy.cli.conditions import Condition, conditions_of, is_bad, is_good
 from deploy.cli.connection import connect, connection_options
 from deploy.cli.mesh_resources import kind_named, path_of
 from deploy.cli.output import print_value
 
-_COLOURS: Final = {"True": "green", "False": "red"}
 _ORIGIN: Final = "fourmast.io/"
 """Prefix of the annotations that the control plane writes."""
 
@@ -34,7 +34,7 @@ def describe(kind: str, name: str, namespace: str | None, kubeconfig: str | None
     _line("Labels", ", ".join(f"{key}={value}" for key, value in metadata.get("labels", {}).items()))
     for key, value in metadata.get("annotations", {}).items():
         _line(key.removeprefix(_ORIGIN), value)
-    _print_status(document.get("status") or {})
+    _print_status(document)
     click.echo("")
     hidden = ("metadata", "status", "apiVersion", "kind")
     print_value({name: value for name, value in document.items() if name not in hidden}, "yaml")
@@ -45,16 +45,21 @@ def _line(title: str, value: Any) -> None:
         click.echo(f"  {title + ':':<12} {value}")
 
 
-def _print_status(status: Mapping[str, Any]) -> None:
-    conditions = status.get("conditions", [])
+def _print_status(document: Mapping[str, Any]) -> None:
+    conditions = conditions_of(document)
     if not conditions:
         _line("Status", "nothing is known yet")
         return
     click.echo("  Status:")
     for condition in conditions:
-        verdict = click.style(condition["status"], fg=_COLOURS.get(condition["status"]))
-        reporter = f" ({condition['reporter']})" if condition.get("reporter") else ""
+        reporter = f" ({condition['reporter']})" if condition.get("reporter") not in (None, "", "galley") else ""
         text = " - ".join(part for part in (condition.get("reason"), condition.get("message")) if part)
-        click.echo(f"    {condition['type']} {verdict}{reporter}{': ' + text if text else ''}")
-    for message in status.get("validationMessages", []):
+        click.echo(f"    {condition['type']} {_verdict(condition)}{reporter}{': ' + text if text else ''}")
+    mild = [message for message in document["status"].get("validationMessages", []) if message["level"] == "Info"]
+    for message in mild:  # the others are in the condition Analyzed
         click.echo(f"    {message['level']} [{message['code']}] {message['message']}")
+
+
+def _verdict(condition: Condition) -> str:
+    colour = "red" if is_bad(condition) else "green" if is_good(condition) else "yellow"
+    return click.style(condition["status"], fg=colour)

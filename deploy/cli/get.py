@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from deploy.cli.conditions import in_short
 from deploy.cli.connection import connect, connection_options
 from deploy.cli.errors import CliError
 from deploy.cli.mesh_resources import kind_named, path_of
@@ -104,7 +105,7 @@ def _print_documents(kind: str, documents: list[Document], *, with_namespace: bo
     if with_namespace:
         columns.insert(0, ("NAMESPACE", _listed("metadata", "namespace")))
     if wide:
-        columns += [("LABELS", _labels("metadata", "labels")), ("VERSION", _listed("metadata", "resourceVersion")), ("STATUS", _status)]
+        columns += [("LABELS", _labels("metadata", "labels")), ("VERSION", _listed("metadata", "resourceVersion")), ("STATUS", in_short)]
     rows = [[cell(document) for _, cell in columns] for document in documents]
     print_table([title for title, _ in columns], rows, cell_width=None if wide else _CELL_WIDTH)
 
@@ -119,10 +120,3 @@ def _age(document: Document) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
-
-
-def _status(document: Document) -> str:
-    """The conditions that are not as they should be."""
-    conditions = document.get("status", {}).get("conditions", [])
-    bad = [f"{each['type']}={each['status']}" for each in conditions if each.get("status") == "False"]
-    return ",".join(bad) or ("ok" if conditions else "")

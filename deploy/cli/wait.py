@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import click
 
+from deploy.cli.conditions import PROGRAMMED, REJECTED, conditions_of, is_bad
 from deploy.cli.connection import Connection, connect, connection_options
 from deploy.cli.errors import CliError
 from deploy.cli.mesh_resources import kind_named, path_of
 
-APPLIED: Final = "Applied"
 _PAUSE: Final = 0.2  # seconds between two looks
 
 
@@ -37,18 +37,18 @@ def wait(kind: str, name: str, namespace: str | None, timeout: str, kubeconfig: 
     wanted = kind_named(kind)
     with connect(kubeconfig) as galley:
         where = namespace or galley.target.namespace
-        found = until_applied(galley, path_of(wanted, where, name), limit)
+        found = until_programmed(galley, path_of(wanted, where, name), limit)
     shown = f"{wanted.name} {name if wanted.cluster_scoped else f'{where}/{name}'}"
-    if found is None:
-        raise CliError(
-            f"{shown}: nobody has reported on its current version within {timeout}; `fourmast proxy-status` shows who is connected"
-        )
-    if found["status"] != "True":
+    if found is None or found["status"] == "Unknown":
+        known = f"{found['message']} within {timeout}" if found and found.get("message") else ""
+        text = known or f"nobody has reported on its current version within {timeout}"
+        raise CliError(f"{shown}: {text}; `fourmast proxy-status` shows who is connected")
+    if is_bad(found):
         raise CliError(f"{shown} is not in force: {found.get('message') or found.get('reason')}")
-    click.echo(f"{shown} is in force ({found.get('reason')})")
+    click.echo(f"{shown} is in force ({found.get('message') or found.get('reason')})")
 
 
-def until_applied(
+def until_programmed(
     galley: Connection,
     path: str,
     limit: float,
@@ -56,13 +56,16 @@ def until_applied(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, Any] | None:
-    """The `Applied` condition of the object's current version, as soon as there is a verdict; None after `limit` seconds without one."""
+    """The verdict on the object's current version as soon as there is one; a refusal counts first.
+
+    After `limit` seconds what is known so far: a Programmed that is still Unknown, or None.
+    """
     end = clock() + limit
     while True:
-        conditions = galley.get(path).get("status", {}).get("conditions", [])
-        applied: list[Mapping[str, Any]] = [each for each in conditions if each["type"] == APPLIED and each["status"] != "Unknown"]
-        if applied:
-            return min(applied, key=lambda each: each["status"] == "True")  # one refusal outweighs all who accept
+        conditions = [each for each in conditions_of(galley.get(path)) if each["type"] in (PROGRAMMED, REJECTED)]
+        verdicts = [each for each in conditions if is_bad(each) or (each["type"] == PROGRAMMED and each["status"] == "True")]
+        if verdicts:
+            return min(verdicts, key=lambda each: (not is_bad(each), each["type"] != REJECTED))  # Rejected has Envoy's own words
         if clock() >= end:
-            return None
+            return conditions[0] if conditions else None
         sleep(_PAUSE)

@@ -134,12 +134,14 @@ class Intake:
             message = "; ".join(problems.get(resource.key, ()))
             told[resource.key] = (resource.metadata.resourceVersion, message)
             if self._told.get(resource.key) != told[resource.key]:
-                self._report(
-                    resource.key,
-                    resource_version=resource.metadata.resourceVersion,
-                    type="Applied",
-                    verdict=Verdict.FALSE if message else Verdict.TRUE,
-                    reason="RejectedByMixer" if message else "AcceptedByMixer",
-                    message=message,
-                )
+                reason = "RejectedByMixer" if message else "AcceptedByMixer"
+                for type_, verdict in (("Programmed", not message), ("Rejected", bool(message))):
+                    self._report(
+                        resource.key,
+                        resource_version=resource.metadata.resourceVersion,
+                        type=type_,
+                        verdict=Verdict.TRUE if verdict else Verdict.FALSE,
+                        reason=reason,
+                        message=message if type_ == "Rejected" else "",
+                    )
         self._told = told

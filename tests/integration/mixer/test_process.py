@@ -187,6 +187,6 @@ async def _verdict(client: httpx.AsyncClient, path: str) -> str:
         while True:
             body = (await client.get(f"/apis/config.istio.io/v1alpha2/namespaces/default/{path}")).json()
             for condition in body.get("status", {}).get("conditions", ()):
-                if condition["type"] == "Applied":
+                if condition["type"] == ("Rejected" if path.endswith("lost") else "Programmed"):
                     return f"{condition['status']} {condition['reason']} {condition.get('message', '')}"
             await asyncio.sleep(0.05)

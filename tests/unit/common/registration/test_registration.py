@@ -228,18 +228,18 @@ class TestStatus:
         async with running_galley(tmp_path) as galley:
             await galley.apply(virtual_service())
             async with self.reporting(galley) as reporter:
-                reporter.report(self.key, resource_version="1", type="Applied", verdict=Verdict.TRUE, reason="Acknowledged")
+                reporter.report(self.key, resource_version="1", type="Programmed", verdict=Verdict.TRUE, reason="Acknowledged")
                 reporter.report(
                     self.key,
                     resource_version="1",
-                    type="Applied",
+                    type="Programmed",
                     verdict=Verdict.FALSE,
                     reason="RejectedByEnvoy",
                     message="no such cluster",
                 )
                 (condition,) = await self.conditions(galley, 1)
             assert (condition["status"], condition["reason"], condition["message"]) == ("False", "RejectedByEnvoy", "no such cluster")
-            assert (condition["type"], condition["reporter"]) == ("Applied", "pilot/host-1")
+            assert (condition["type"], condition["reporter"]) == ("Programmed", "pilot/host-1")
             async with galley.rest() as client:
                 assert len((await client.get("/apis/fourmast.io/v1/revisions")).json()["items"]) == 1, "a report is no revision"
         async with running_galley(tmp_path) as galley:
@@ -262,7 +262,7 @@ class TestStatus:
         where = {"address": "127.0.0.1:1"}
         reporter, stopping = StatusReporter(pilot, lambda: where["address"], instance="host-1", pause=0.01), asyncio.Event()
         task = asyncio.create_task(reporter.run(stopping))
-        reporter.report(self.key, resource_version="1", type="Applied", verdict=Verdict.TRUE, reason="Acknowledged")
+        reporter.report(self.key, resource_version="1", type="Programmed", verdict=Verdict.TRUE, reason="Acknowledged")
         await asyncio.sleep(0.1)
         where["address"] = galley.addresses["registration"]
         assert (await self.conditions(galley, 1))[0]["status"] == "True"

@@ -18,7 +18,7 @@ import pytest
 from common.identity.kubeconfig import write_kubeconfig
 from deploy.cli.connection import Connection, RefusedError, Target, find_kubeconfig, read_target
 from deploy.cli.errors import CliError
-from deploy.cli.wait import until_applied
+from deploy.cli.wait import until_programmed
 from tests.running_citadel import new_authority, running_citadel
 
 Run = Callable[..., Any]
@@ -66,23 +66,28 @@ def with_conditions(*conditions: tuple[str, str]) -> httpx.Response:
 
 
 def test_waiting_for_a_resource_ends_with_the_first_verdict() -> None:
-    silent = (httpx.Response(200, json={}), with_conditions(("PassedAnalysis", "True"), ("Applied", "Unknown")))
-    galley, asked, slept = answering(*silent, with_conditions(("Applied", "True")))
-    found = until_applied(galley, "/x", 5, clock=lambda: sum(slept), sleep=slept.append)
-    assert found == {"type": "Applied", "status": "True"}
+    silent = (httpx.Response(200, json={}), with_conditions(("Analyzed", "False"), ("Programmed", "Unknown")))
+    galley, asked, slept = answering(*silent, with_conditions(("Programmed", "True")))
+    found = until_programmed(galley, "/x", 5, clock=lambda: sum(slept), sleep=slept.append)
+    assert found == {"type": "Programmed", "status": "True"}
     assert len(asked) == 3
 
 
-def test_one_refusal_outweighs_all_who_accept() -> None:
-    galley, _, _ = answering(with_conditions(("Applied", "True"), ("Applied", "False")))
-    found = until_applied(galley, "/x", 5)
-    assert found is not None and found["status"] == "False"
+def test_a_refusal_is_told_in_its_own_words() -> None:
+    galley, _, _ = answering(with_conditions(("Programmed", "False"), ("Rejected", "True")))
+    assert until_programmed(galley, "/x", 5) == {"type": "Rejected", "status": "True"}
 
 
 def test_waiting_for_a_resource_ends_without_a_verdict() -> None:
     galley, _, slept = answering(*[httpx.Response(200, json={})] * 50)
-    assert until_applied(galley, "/x", 5, clock=lambda: sum(slept), sleep=slept.append) is None
+    assert until_programmed(galley, "/x", 5, clock=lambda: sum(slept), sleep=slept.append) is None
     assert sum(slept) == pytest.approx(5, abs=0.3)
+
+
+def test_what_is_on_its_way_when_time_is_up_is_told() -> None:
+    galley, _, slept = answering(*[with_conditions(("Programmed", "Unknown"))] * 50)
+    found = until_programmed(galley, "/x", 5, clock=lambda: sum(slept), sleep=slept.append)
+    assert found == {"type": "Programmed", "status": "Unknown"}
 
 
 def kubeconfig(folder: Path, server: str = "127.0.0.1:1") -> Path:

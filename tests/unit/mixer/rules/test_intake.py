@@ -47,7 +47,10 @@ class Desk:
         self._next.set()
 
     def _report(self, key: ResourceKey, *, resource_version: str, type: str, verdict: Verdict, reason: str, message: str = "") -> None:
-        self.reports.append((str(key), verdict, message))
+        if type == "Programmed":
+            self.reports.append((str(key), verdict, reason))
+        else:
+            assert (type, verdict is Verdict.TRUE) == ("Rejected", bool(message)), "Rejected is True while there is something to say"
 
     async def next(self) -> Snapshot:
         async with asyncio.timeout(5):
@@ -106,7 +109,7 @@ async def test_each_resource_is_told_its_verdict_once_per_version() -> None:
         mended = rule("b", "", ("deny", "nothing"), version="2")
         await desk.intake.on_change(Change(collection=RULE.collection, version="2", upserts=(mended,)))
         await desk.next()
-        assert desk.reports == [("rule default/b", Verdict.TRUE, "")]
+        assert desk.reports == [("rule default/b", Verdict.TRUE, "AcceptedByMixer")]
 
 
 async def test_workloads_reach_the_index_without_a_new_snapshot() -> None:
