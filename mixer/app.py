@@ -19,6 +19,7 @@ from common.mcp.client import GrpcConfigSource
 from common.mcp.lastgood import LastGood
 from common.proto.mixer import service_pb2_grpc
 from common.registration.reporter import StatusReporter
+from common.registration.spans import SpanReporter
 from mixer.adapters.contract import Environment
 from mixer.adapters.exposition import MetricsPage
 from mixer.api.als import AccessLogService
@@ -92,6 +93,8 @@ class Mixer:
                 background.append(tasks.create_task(_keep_swept(environment.metrics_page), name="expiry of mesh metrics"))
                 if settings.galley_status_address:
                     background.append(tasks.create_task(reporter.run(life.stopping), name="reports to Galley"))
+                    spans = SpanReporter("mixer", identity, settings.galley_status_address)
+                    background.append(tasks.create_task(spans.run(), name="spans to Galley"))
                 try:
                     await self._serve(life, stack, identity, runtime, intake, peers, workloads, environment)
                 finally:

@@ -21,10 +21,12 @@ from common.mcp.change import ConfigSource
 from common.mcp.client import GrpcConfigSource
 from common.mcp.lastgood import LastGood
 from common.registration.reporter import StatusReporter
+from common.registration.spans import SpanReporter
 from pilot.api.ads import AggregatedDiscovery
 from pilot.api.configuration import Configuration
 from pilot.api.debug import debug_app
 from pilot.api.discovery import Discovery
+from pilot.api.distribution import Distribution
 from pilot.api.reports import Reports
 from pilot.model.push import COLLECTIONS
 from pilot.networking import generator
@@ -34,6 +36,7 @@ from pilot.xds.queue import Admission
 log = structlog.get_logger("pilot")
 
 LARGEST_REQUEST = 4 * 1024 * 1024  # bytes
+LOOK = 0.5  # seconds between two looks at whether Galley answers
 DRAIN = 0.5  # seconds that streams get at a stop; Envoy keeps its configuration and finds the next Pilot
 
 
@@ -65,11 +68,15 @@ class Pilot:
                 write_timeout=settings.write_timeout,
             )
             reporter = StatusReporter(identity, settings.galley_status_address)
-            reports = Reports(reporter.report if settings.galley_status_address else _nobody, discovery.version_of)
+            report = reporter.report if settings.galley_status_address else _nobody
+            reports, distribution = Reports(report, discovery.version_of), Distribution(discovery, report)
+            reports.changed = distribution.changed
 
             def changed(trigger: str, traceparent: str) -> None:
                 if configuration.is_complete:
-                    discovery.changed(configuration.snapshot, trigger=trigger, traceparent=traceparent)
+                    touched = configuration.take_touched()
+                    discovery.changed(configuration.snapshot, trigger=trigger, traceparent=traceparent, touched=touched)
+                    distribution.changed(touched)
 
             configuration.changed = changed
             await asyncio.to_thread(configuration.restore)
@@ -82,7 +89,7 @@ class Pilot:
             if settings.http_address:
                 sock = bind(settings.http_address)
                 life.listening("debug", address_of(sock))
-                app = debug_app(discovery, TokenVerifier.from_jwks(lambda: identity.api_keys), lambda: life.reason)
+                app = debug_app(discovery, TokenVerifier.from_jwks(lambda: identity.api_keys), lambda: life.reason, lambda: life.remark)
                 await stack.enter_async_context(serve_http(app, sock))
             await server.start()
             stack.push_async_callback(server.stop, DRAIN)
@@ -100,9 +107,12 @@ class Pilot:
                     ),
                     tasks.create_task(discovery.run(), name="discovery"),
                     tasks.create_task(configuration.run(), name="configuration"),
-                    tasks.create_task(_tell_readiness(life, configuration, discovery), name="readiness"),
+                    tasks.create_task(_tell_readiness(life, configuration, discovery, source), name="readiness"),
                 ]
                 if settings.galley_status_address:
+                    background.append(tasks.create_task(distribution.run(), name="distribution"))
+                    spans = SpanReporter("pilot", identity, settings.galley_status_address)
+                    background.append(tasks.create_task(spans.run(), name="spans to Galley"))
                     background.append(tasks.create_task(reporter.run(life.stopping), name="reports to Galley"))
                 await life.stopping.wait()
                 for task in background:
@@ -133,13 +143,20 @@ def _join(settings: PilotSettings) -> contextlib.AbstractAsyncContextManager[Wor
     )
 
 
-async def _tell_readiness(life: Life, configuration: Configuration, discovery: Discovery) -> None:
-    """Ready when the first snapshot is published, be it the last good one; say so when Galley has not confirmed it yet."""
+async def _tell_readiness(life: Life, configuration: Configuration, discovery: Discovery, source: ConfigSource) -> None:
+    """Ready when the first snapshot is published, be it the last good one; say so for as long as it is."""
     life.not_ready("waiting for configuration from Galley")
     await discovery.until_published()
-    if not configuration.is_current:
-        log.warning("serving the last good configuration; Galley has not answered yet")
     life.ready()
+    while True:
+        lost = source.lost if isinstance(source, GrpcConfigSource) else None
+        if not configuration.is_current:
+            life.note(
+                f"serving the last good configuration from disk; Galley has not answered since the start{f' ({lost})' if lost else ''}"
+            )
+        else:
+            life.note(f"serving the last configuration that Galley sent; Galley is away ({lost})" if lost else None)
+        await asyncio.sleep(LOOK)
 
 
 def _nobody(*_: object, **__: object) -> None:

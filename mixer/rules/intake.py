@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,7 @@ from common.config.resource import Resource, ResourceKey
 from common.mcp.change import Change
 from common.mcp.lastgood import LastGood
 from common.registration.reporter import Verdict
+from common.telemetry.tracing import continued, tracer
 from mixer.attributes.workloads import WorkloadIndex
 from mixer.rules.builder import COLLECTIONS, SnapshotBuilder
 from mixer.rules.snapshot import Finding, Snapshot
@@ -22,6 +24,8 @@ log = structlog.get_logger("runtime")
 
 ALL_COLLECTIONS: Final = (*COLLECTIONS, WORKLOAD_ENTRY.collection)
 """What Mixer asks Galley for."""
+
+MOST_TRACES = 16  # changes in one rebuild that get spans
 
 Publish = Callable[[Snapshot], Awaitable[None]]
 
@@ -50,7 +54,9 @@ class Intake:
         self._last_good, self._report, self._settle = last_good, report, settle
         self._held: dict[str, dict[str, Resource[Any]]] = {}
         self._told: dict[ResourceKey, tuple[str, str]] = {}
+        self._from_galley: set[str] = set()
         self._changed = asyncio.Event()
+        self._traces: list[tuple[str, int]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self.synced = asyncio.Event()
         """Every collection came, from Galley or from disk, and its snapshot is published."""
@@ -70,7 +76,11 @@ class Intake:
 
     async def on_change(self, change: Change) -> None:
         """Take a change from Galley. Nothing is ever rejected as a whole: what is wrong is left out and reported at its resource."""
+        first = change.collection not in self._from_galley
+        self._from_galley.add(change.collection)
         self._apply(change)
+        if change.traceparent and change.collection in COLLECTIONS and not first:  # the first delivery is catching up, whoever caused it
+            self._traces = [*self._traces[-MOST_TRACES:], (change.traceparent, time.time_ns())]
         if self._last_good is not None:
             try:
                 await asyncio.to_thread(self._last_good.record, change)
@@ -107,15 +117,26 @@ class Intake:
         self._changed.set()
 
     def _rebuild(self) -> None:
+        traces, self._traces = self._traces, []
+        began = time.time_ns()
         resources = [resource for name in COLLECTIONS for resource in self._held[name].values()]
         self.snapshot = self._builder.build(resources, self.snapshot)
         for finding in self.snapshot.findings:
             log.warning("left out of the configuration", resource=str(finding.resource), field=finding.field, reason=finding.message)
         log.info("configuration in force", snapshot=self.snapshot.id, epoch=self.snapshot.epoch, handlers=len(self.snapshot.handlers))
+        self._trace(traces, began)
         task = asyncio.create_task(self._published(self.snapshot), name=f"publish snapshot {self.snapshot.id}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         self._tell(resources, self.snapshot.findings)
+
+    def _trace(self, traces: list[tuple[str, int]], began: int) -> None:
+        """Spans of the changes that are in force now: received, waited until others had settled, built."""
+        for traceparent, received in traces:
+            context = continued(traceparent)
+            tracer("mixer").start_span("mixer.receive", context, start_time=received).end(began)
+            attributes = {"mixer.snapshot": self.snapshot.id, "handlers": len(self.snapshot.handlers)}
+            tracer("mixer").start_span("mixer.build", context, start_time=began, attributes=attributes).end()
 
     async def _published(self, snapshot: Snapshot) -> None:
         """Publishing returns when replaced handlers are closed, which the next rebuild need not wait for."""

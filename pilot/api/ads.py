@@ -106,7 +106,13 @@ class AggregatedDiscovery(grpc.GenericRpcHandler):
         proxy = Proxy.from_node(node.id, node.metadata, locality=node.locality)
         stream = Stream(proxy, discovery.epoch, delta=delta, sets=discovery.sets, interval=discovery.interval)
         connection = Connection(
-            discovery.connection_id(node.proxy_id), node, stream, peer=context.peer(), write=context.write, reports=self._reports
+            discovery.connection_id(node.proxy_id),
+            node,
+            stream,
+            peer=context.peer(),
+            write=context.write,
+            reports=self._reports,
+            propagation=discovery.propagation,
         )
         discovery.connect(connection)
         return connection

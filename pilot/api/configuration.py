@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -16,10 +17,11 @@ import structlog
 
 from common.config.kinds.core import ENDPOINTS, SERVICE
 from common.config.kinds.networking import SERVICE_ENTRY, WORKLOAD_ENTRY
-from common.config.resource import Resource
+from common.config.resource import Resource, ResourceKey
 from common.mcp.change import Change
 from common.mcp.lastgood import LastGood
 from pilot import metrics
+from pilot.api.propagation import received
 from pilot.registry.workloads import REGISTERED_ANNOTATION
 
 log = structlog.get_logger("model")
@@ -53,6 +55,7 @@ class Configuration:
         self._held: dict[str, dict[str, Resource[Any]]] = {}
         self._frozen: dict[str, Named] = {}
         self._unconfirmed: dict[str, Resource[Any]] = {}
+        self._touched: set[ResourceKey] = set()
         self._from_galley: set[str] = set()
         self._unwritten: set[str] = set()
         self._dirty = asyncio.Event()
@@ -82,19 +85,29 @@ class Configuration:
         if self.versions:
             log.info("last good configuration restored", collections=len(self.versions), registered_workloads=len(self._unconfirmed))
 
+    def take_touched(self) -> frozenset[ResourceKey]:
+        """Objects of revisions (not registered workloads) that came, changed or went since the last call."""
+        touched, self._touched = frozenset(self._touched), set()
+        return touched
+
     async def on_change(self, change: Change) -> None:
         """Take a change from Galley."""
+        began = time.time_ns()
         first = change.collection not in self._from_galley
         self._from_galley.add(change.collection)
         if change.collection == WORKLOAD_ENTRY.collection and self._unconfirmed:
             change = self._with_unconfirmed(change)
-        if not self._apply(change) and not first:
+        differs = self._apply(change)
+        if not differs and not first:
             return
         self._unwritten.add(change.collection)
         self._dirty.set()
         trigger = TRIGGERS.get(change.collection, "config")
         metrics.INBOUND_UPDATES.add(1, INBOUND[trigger])
-        self.changed(trigger, change.traceparent)
+        traceparent = change.traceparent if differs and not first else ""  # the first delivery is catching up, whoever caused it
+        if traceparent:
+            received(traceparent, change.collection, change.version, began)
+        self.changed(trigger, traceparent)
 
     def snapshot(self) -> Mapping[str, Named]:
         """Everything as it is now. Collections that did not change are the same objects as last time."""
@@ -117,10 +130,12 @@ class Configuration:
     def _apply(self, change: Change) -> bool:
         """False when nothing came of it."""
         held = {} if change.full else self._held.setdefault(change.collection, {})
-        differs = change.full and bool(self._held.get(change.collection, {}).keys() - {r.key.mcp_name for r in change.upserts})
         before = self._held.get(change.collection, {})
-        for name in change.removed:
-            differs = held.pop(name, None) is not None or differs
+        left = before.keys() - {r.key.mcp_name for r in change.upserts} if change.full else before.keys() & set(change.removed)
+        differs = bool(left)
+        for name in left:
+            self._touch(before[name])
+            held.pop(name, None)
         for resource in change.upserts:
             name = resource.key.mcp_name
             old = before.get(name)
@@ -128,12 +143,17 @@ class Configuration:
                 resource = old  # the same object: whoever indexes by identity keeps its index
             else:
                 differs = True
+                self._touch(resource)
             held[name] = resource
         self._held[change.collection] = held
         self.versions[change.collection] = change.version
         if differs or change.collection not in self._frozen:
             self._frozen.pop(change.collection, None)
         return differs
+
+    def _touch(self, resource: Resource[Any]) -> None:
+        if REGISTERED_ANNOTATION not in resource.metadata.annotations:
+            self._touched.add(resource.key)
 
     # -- grace ----------------------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pilot import metrics
 from pilot.api.nodes import Described
+from pilot.api.propagation import Propagation
 from pilot.api.reports import Reports
 from pilot.metrics import TYPE_LABEL
 from pilot.model.proxy import Proxy
@@ -30,13 +31,15 @@ Write = Callable[[bytes], Awaitable[None]]
 class Connection:
     """A connected proxy. `id` is unique in this process and begins with the proxy's id."""
 
-    def __init__(self, id: str, node: Described, stream: Conversation, *, peer: str, write: Write, reports: Reports) -> None:
+    def __init__(
+        self, id: str, node: Described, stream: Conversation, *, peer: str, write: Write, reports: Reports, propagation: Propagation
+    ) -> None:
         self.id, self.node, self.stream, self.peer = id, node, stream, peer
         self.connected_at = time.time()
         self.writing_since: float | None = None
         """Loop time at which the write under way began."""
         self.cut = False
-        self._write, self._reports = write, reports
+        self._write, self._reports, self._propagation = write, reports, propagation
         self._loop = asyncio.get_running_loop()
         self._pending: Send | None = None
         self._free: asyncio.Future[None] | None = None
@@ -124,7 +127,9 @@ class Connection:
             match notice:
                 case Acked():
                     metrics.PUSH_TIME.observe(notice.seconds, TYPE_LABEL[notice.type_url])
-                    self._reports.accepted(self.id, notice.type_url, notice.parts, notice.epoch)
+                    self._reports.accepted(self.id, notice.type_url, notice.parts)
+                    if self._propagation.is_watching:
+                        self._propagation.acked(self.id, self.node.proxy_id, self.node.id.namespace, notice)
                     if self._rejected:
                         self._forget_rejects(notice.type_url)
                 case Converged():
@@ -136,6 +141,7 @@ class Connection:
                     self._rejected.add((kind, "INVALID_ARGUMENT"))
                     metrics.REJECTS[kind].set(self._held(notice.type_url), self.node.proxy_id, "INVALID_ARGUMENT")
                     self._reports.refused(self.id, notice)
+                    self._propagation.refused(self.id, self.node.proxy_id, self.node.id.namespace, notice)
                 case Expired():
                     metrics.EXPIRED_NONCE.add(1, TYPE_LABEL[notice.type_url])
                     if TYPE_LABEL[notice.type_url] == "rds":

@@ -10,38 +10,51 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from google.protobuf.json_format import MessageToDict
 
-from common.config.resource import encode
+from common.config.registry import registry
+from common.config.resource import ResourceKey
 from common.identity.http_auth import authenticated, require
 from common.identity.tokens import Caller, TokenVerifier
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
 from pilot.api.connection import Connection, synchronization
+from pilot.api.debug_model import model_pages
 from pilot.api.discovery import Discovery
+from pilot.api.distribution import standings
+from pilot.model.push import COLLECTIONS
 from pilot.xds.cache import Framed
 
 Viewer = Annotated[Caller, Depends(require("viewer"))]
 WORDS = {"clusters": TYPE_CLUSTER, "endpoints": TYPE_ENDPOINT, "listeners": TYPE_LISTENER, "routes": TYPE_ROUTE}
 
 
-def debug_app(discovery: Discovery, verifier: TokenVerifier, waiting_for: Callable[[], str | None]) -> FastAPI:
-    """`waiting_for` says why Pilot is not ready; None when it is."""
+def debug_app(
+    discovery: Discovery, verifier: TokenVerifier, waiting_for: Callable[[], str | None], remark: Callable[[], str | None] = lambda: None
+) -> FastAPI:
+    """`waiting_for` says why Pilot is not ready (None when it is), `remark` what is not as usual although it is."""
     app = FastAPI(title="Pilot debug", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/ready")
     async def ready() -> Response:
         reason = waiting_for()
-        return Response(status_code=200) if reason is None else JSONResponse({"reason": reason}, 503)
+        return PlainTextResponse(remark() or "") if reason is None else JSONResponse({"reason": reason}, 503)
 
-    app.include_router(_router(discovery, verifier))
+    guard = [Depends(authenticated(verifier))]
+    app.include_router(_proxies(discovery), dependencies=guard)
+    app.include_router(model_pages(discovery), dependencies=guard)
+
+    @app.get("/debug", dependencies=guard)
+    async def index(caller: Viewer) -> list[str]:
+        """The pages there are."""
+        return sorted({path for route in app.routes if (path := getattr(route, "path", "")).startswith("/debug/")})
+
     return app
 
 
-def _router(discovery: Discovery, verifier: TokenVerifier) -> APIRouter:
-    router = APIRouter(prefix="/debug", dependencies=[Depends(authenticated(verifier))])
+def _proxies(discovery: Discovery) -> APIRouter:
+    router = APIRouter(prefix="/debug")
 
     def visible(caller: Caller) -> list[Connection]:
         """Connections that the caller may see; of a proxy that reconnected, the newest last."""
@@ -50,16 +63,13 @@ def _router(discovery: Discovery, verifier: TokenVerifier) -> APIRouter:
             key=lambda c: (c.node.proxy_id, c.connected_at),
         )
 
-    @router.get("")
-    async def index(caller: Viewer) -> list[str]:
-        return sorted(route.path for route in router.routes if hasattr(route, "path"))
-
     @router.get("/syncz")
     async def syncz(caller: Viewer) -> list[dict[str, Any]]:
         return [synchronization(connection) for connection in visible(caller)]
 
     @router.get("/adsz")
     async def adsz(caller: Viewer) -> list[dict[str, Any]]:
+        """Who is connected, with the names of what it has."""
         return [_client(connection) for connection in visible(caller)]
 
     @router.get("/config_dump")
@@ -71,28 +81,20 @@ def _router(discovery: Discovery, verifier: TokenVerifier) -> APIRouter:
         _load_types()
         return {word: [_decoded(frame) for frame in _frames(found[-1], type_url)] for word, type_url in WORDS.items()}
 
-    @router.get("/configz")
-    async def configz(caller: Viewer) -> list[Any]:
-        """Every configuration object that Pilot has, as Galley sent it."""
-        if discovery.epoch is None:
-            return []
-        return [
-            msgspec.json.decode(encode(resource))
-            for collection in sorted(discovery.epoch.push.resources)
-            for _, resource in sorted(discovery.epoch.push.resources[collection].items())
-            if caller.may_read(resource.namespace)
-        ]
-
-    @router.get("/endpointz")
-    async def endpointz(caller: Viewer) -> list[dict[str, Any]]:
-        """Endpoints by cluster, as the connected proxies have them."""
+    @router.get("/cdsz")
+    async def cdsz(caller: Viewer) -> list[dict[str, Any]]:
+        """Clusters of each proxy, decoded."""
         _load_types()
-        seen: dict[str, Any] = {}
-        for connection in visible(caller):
-            for frame in _frames(connection, TYPE_ENDPOINT):
-                if frame.name not in seen:
-                    seen[frame.name] = _decoded(frame)["resource"].get("endpoints", [])
-        return [{"svc": name, "ep": seen[name]} for name in sorted(seen)]
+        return [{**_client(c), "Clusters": [_decoded(f) for f in _frames(c, TYPE_CLUSTER)]} for c in visible(caller)]
+
+    @router.get("/edsz")
+    async def edsz(caller: Viewer) -> list[dict[str, Any]]:
+        """Every load assignment that a proxy watches, once."""
+        _load_types()
+        seen: dict[str, Framed] = {f.name: f for c in visible(caller) for f in _frames(c, TYPE_ENDPOINT)}
+        if not seen:
+            raise HTTPException(404, "no proxy watches endpoints")
+        return [_decoded(seen[name])["resource"] for name in sorted(seen)]
 
     @router.get("/push_status")
     async def push_status(caller: Viewer) -> dict[str, Any]:
@@ -101,7 +103,35 @@ def _router(discovery: Discovery, verifier: TokenVerifier) -> APIRouter:
             return {}
         return {"Version": epoch.version, "Epoch": epoch.number, "Proxies": len(discovery.connections)}
 
+    @router.get("/config_distribution")
+    async def config_distribution(caller: Viewer, resource: str) -> dict[str, Any]:
+        """How far one object has come. `resource` is `kind/namespace/name`, or `kind/name` for a kind without namespaces."""
+        key = _key(resource)
+        if not caller.may_read(key.namespace):
+            raise HTTPException(403, f"{caller.name} may not read namespace {key.namespace}")
+        if key.collection not in COLLECTIONS:
+            raise HTTPException(
+                404, {"code": "NOT_FOR_PROXIES", "message": f"no Envoy gets anything made of a {resource.partition('/')[0]}"}
+            )
+        return {
+            "resource": str(key),
+            "resourceVersion": discovery.version_of(key),
+            "proxies": [
+                {"proxy": connection.node.proxy_id, "connection": connection.id, "state": standing}
+                for connection, standing in standings(discovery, key, visible(caller))
+            ],
+        }
+
     return router
+
+
+def _key(text: str) -> ResourceKey:
+    """Of `kind/namespace/name`. Raises 422."""
+    word, *place = text.split("/")
+    kind = registry.by_word(word)
+    if kind is None or len(place) != (1 if kind.cluster_scoped else 2) or not all(place):
+        raise HTTPException(422, f"resource must be kind/namespace/name, or kind/name for kinds without namespaces, not {text!r}")
+    return ResourceKey(kind.collection, "" if kind.cluster_scoped else place[0], place[-1])
 
 
 def _client(connection: Connection) -> dict[str, Any]:

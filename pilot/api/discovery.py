@@ -11,15 +11,16 @@ import asyncio
 import contextlib
 import gc
 import itertools
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
 
 from common.config.resource import Resource, ResourceKey
-from common.telemetry.tracing import continued, tracer
 from pilot import metrics
 from pilot.api.connection import Connection
+from pilot.api.propagation import Propagation
 from pilot.model.proxy import Proxy
 from pilot.model.push import PushContext
 from pilot.xds.cache import Epoch
@@ -30,6 +31,7 @@ from pilot.xds.queue import INTERVAL, NEVER, Changes
 log = structlog.get_logger("ads")
 
 SLICE = 64  # streams offered a snapshot before other work of the loop gets its turn
+MOST_DELETED = 10_000  # objects that are gone but still remembered
 SWEEP = 1.0  # seconds between looks at slow writes
 
 Collections = Mapping[str, Mapping[str, Resource[Any]]]
@@ -63,6 +65,10 @@ class Discovery:
         self._arrived = asyncio.Event()
         self._published = asyncio.Event()
         self._traces: list[str] = []
+        self._touched: set[ResourceKey] = set()
+        self._since: dict[ResourceKey, int] = {}
+        self._most_remembered = MOST_DELETED
+        self.propagation = Propagation()
         self._triggers: set[str] = set()
         self._numbers = itertools.count(1)
         self._versions = itertools.count(1)
@@ -86,12 +92,20 @@ class Discovery:
 
     # -- snapshots ------------------------------------------------------------------------------------------------------------------
 
-    def changed(self, collections: Callable[[], Collections], *, trigger: str = "config", traceparent: str = "") -> None:
-        """Configuration changed; `collections` gives all of it, unchangeable, when the build begins."""
+    def changed(
+        self,
+        collections: Callable[[], Collections],
+        *,
+        trigger: str = "config",
+        traceparent: str = "",
+        touched: Collection[ResourceKey] = (),
+    ) -> None:
+        """Configuration changed; `collections` gives all of it, unchangeable, when the build begins. `touched` are the objects."""
         self._collections = collections
         self._triggers.add(trigger)
         if traceparent:
             self._traces.append(traceparent)
+        self._touched.update(touched)
         self._changes.arrived(asyncio.get_running_loop().time())
         self._arrived.set()
 
@@ -106,11 +120,16 @@ class Discovery:
         resource = self.epoch.push.resources.get(key.collection, {}).get(key.mcp_name)
         return resource.metadata.resourceVersion if resource is not None else None
 
+    def since(self, key: ResourceKey) -> int:
+        """The first epoch that holds the object as it is in the newest."""
+        return self._since.get(key, 1)
+
     async def run(self) -> None:
         """Build and publish until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sweep(), name="cut slow proxies")
             group.create_task(self._build_and_publish(), name="snapshots")
+            group.create_task(self.propagation.run(), name="spans of proxies")
 
     async def _build_and_publish(self) -> None:
         loop = asyncio.get_running_loop()
@@ -125,26 +144,31 @@ class Discovery:
             created = self._changes.begin(loop.time())
             triggers, self._triggers = self._triggers, set()
             traces, self._traces = self._traces, []
+            touched, self._touched = self._touched, set()
+            number = self.epoch.number + 1 if self.epoch is not None else 1
+            self._since.update(dict.fromkeys(touched, number))  # holds even if this build fails: the next one has the number then
             try:
-                await self._once(created, triggers, traces)
+                await self._once(created, triggers, traces, touched)
             except Exception:
                 metrics.CONTEXT_ERRORS.add()
                 log.exception("the snapshot cannot be built; proxies keep the one before")
             finally:
                 self._changes.done()
 
-    async def _once(self, created: float, triggers: set[str], traces: list[str]) -> None:
+    async def _once(self, created: float, triggers: set[str], traces: list[str], touched: Collection[ResourceKey]) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        collections = self._collections()
-        with tracer("pilot").start_as_current_span("pilot.push", context=continued(traces[-1] if traces else "")) as span:
-            epoch = await asyncio.to_thread(self._build, collections, self.epoch, created, self._wanted())
-            built = loop.time()
-            first = self.epoch is None
-            self.epoch = epoch
-            await self._publish(epoch)
-            span.set_attribute("pilot.epoch", epoch.number)
-            span.set_attribute("pilot.proxies", len(self.connections))
+        began_ns = time.time_ns()
+        epoch = await asyncio.to_thread(self._build, self._collections(), self.epoch, created, self._wanted())
+        built, built_ns = loop.time(), time.time_ns()
+        first = self.epoch is None
+        self.epoch = epoch
+        offered = self.propagation.offering(epoch.number, touched, traces, began=began_ns, built=built_ns)
+        await self._publish(epoch)
+        offered(len(self.connections))
+        if len(self._since) > self._most_remembered:
+            self._since = {key: number for key, number in self._since.items() if self.version_of(key) is not None}
+            self._most_remembered = MOST_DELETED + 2 * len(self._since)
         metrics.CONTEXT_TIME.observe(built - began)
         metrics.QUEUE_TIME.observe(built - created)
         for trigger in triggers:
@@ -175,8 +199,7 @@ class Discovery:
             check=self._check,
             on_error=self._generation_failed,
         )
-        for proxy, type_url, names in wanted:
-            epoch.view(proxy, type_url, names)
+        epoch.prepare(wanted, previous)
         return epoch
 
     @staticmethod
