@@ -28,7 +28,8 @@ def monitoring_app(lives: Mapping[str, Life]) -> FastAPI:
     @app.get("/ready")
     async def ready() -> Response:
         waiting = {name: life.reason for name, life in lives.items() if life.reason is not None}
-        return JSONResponse({"ready": not waiting, "waiting": waiting}, 503 if waiting else 200)
+        remarks = {name: life.remark for name, life in lives.items() if life.remark is not None}
+        return JSONResponse({"ready": not waiting, "waiting": waiting, "remarks": remarks}, 503 if waiting else 200)
 
     @app.get("/version")
     async def version() -> dict[str, str]:

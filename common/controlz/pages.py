@@ -96,7 +96,11 @@ def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], 
 
     def components() -> Rows:
         return [
-            {"component": name, "state": life.reason or "ready", "listens": ", ".join(f"{k} {v}" for k, v in life.addresses.items())}
+            {
+                "component": name,
+                "state": life.reason or (f"ready; {life.remark}" if life.remark else "ready"),
+                "listens": ", ".join(f"{k} {v}" for k, v in life.addresses.items()),
+            }
             for name, life in lives.items()
         ]
 

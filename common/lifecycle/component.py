@@ -19,6 +19,8 @@ class Life:
         self.stopping = asyncio.Event()
         self.reason: str | None = "starting"
         """Why the component is not ready; None when it is."""
+        self.remark: str | None = None
+        """What people should know although the component serves, such as that it works from its last good configuration."""
         self.addresses: dict[str, str] = {}
         """Listener name -> `host:port` as really bound (port 0 is resolved)."""
         self._changed = asyncio.Event()
@@ -38,6 +40,13 @@ class Life:
         """Say why traffic should not come here now; `reason` is shown to people by /ready."""
         self.reason = reason
         self._wake()
+
+    def note(self, remark: str | None) -> None:
+        """Say what is not as usual while readiness is not at stake; None: nothing."""
+        if remark != self.remark:
+            if remark is not None:
+                log.warning(remark, component=self.name)
+            self.remark = remark
 
     def listening(self, listener: str, address: str) -> None:
         self.addresses[listener] = address

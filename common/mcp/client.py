@@ -32,6 +32,8 @@ class GrpcConfigSource:
         self._address, self._identity = address_provider, identity
         self.sink: Sink | None = None
         """The running sink, for introspection: what is missing, accepted versions, the journal."""
+        self.lost: str | None = None
+        """Why Galley does not answer; None while it does, and before the first attempt has failed."""
 
     async def run(self, *, node_id: str, collections: Sequence[str], on_change: OnChange, stopping: asyncio.Event) -> None:
         """See `ConfigSource.run`."""
@@ -43,19 +45,21 @@ class GrpcConfigSource:
                 stub = mcp_grpc.ResourceSourceStub(channel)  # type: ignore[no-untyped-call]
                 call: grpc.aio.StreamStreamCall[mcp.RequestResources, mcp.Resources] = stub.EstablishResourceStream()
                 try:
-                    await converse(sink, _responses(call), call.write, on_change)
+                    await converse(sink, self._responses(call), call.write, on_change)
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-                    raise ConnectionError(f"{address}: {_reason(error)}") from error
+                    self.lost = f"{address}: {_reason(error)}"
+                    raise ConnectionError(self.lost) from error
                 finally:
                     call.cancel()
-            raise ConnectionError(f"{address}: Galley ended the stream")
+            self.lost = f"{address}: Galley ended the stream"
+            raise ConnectionError(self.lost)
 
         await keep(attempt, stopping)
 
-
-async def _responses(call: grpc.aio.StreamStreamCall[mcp.RequestResources, mcp.Resources]) -> AsyncIterator[mcp.Resources]:
-    async for response in call:
-        yield response
+    async def _responses(self, call: grpc.aio.StreamStreamCall[mcp.RequestResources, mcp.Resources]) -> AsyncIterator[mcp.Resources]:
+        async for response in call:
+            self.lost = None
+            yield response
 
 
 def _reason(error: Exception) -> str:
