@@ -43,8 +43,12 @@ INTEGRATION = Lane("integration", 240, _pytest("tests/integration"))
 WHEELS = Lane("wheels", 120, _pytest("tests/e2e/test_wheels.py"))
 
 
-def _mesh(control_plane: str) -> Lane:
-    return Lane(f"e2e {control_plane}", 330, _pytest("tests/e2e", "--ignore=tests/e2e/test_wheels.py", f"--control-plane={control_plane}"))
+LOOPBACK = Lane("e2e none", 120, _pytest("tests/e2e/test_1_rows.py", "-k", "holds", "--interception=none"))
+
+
+def _mesh(control_plane: str, *options: str) -> Lane:
+    name = f"e2e {control_plane} {' '.join(options)}".rstrip()
+    return Lane(name, 330, _pytest("tests/e2e", "--ignore=tests/e2e/test_wheels.py", f"--control-plane={control_plane}", *options))
 
 
 def _plan(verb: str, full: bool) -> tuple[Lane, ...]:
@@ -52,15 +56,17 @@ def _plan(verb: str, full: bool) -> tuple[Lane, ...]:
         return LINT
     if verb == "test":
         return (UNIT, INTEGRATION)
-    modes: tuple[Lane, ...] = (_mesh("split"), _mesh("istiod"))
+    meshes: tuple[Lane, ...] = (_mesh("split"), _mesh("istiod"))
     if full:
-        modes = tuple(lane._replace(command=(*lane.command, "--full"), budget=lane.budget * 3) for lane in modes)
-    return (*LINT, UNIT, INTEGRATION, WHEELS, *modes)
+        meshes += (_mesh("split", "--interception=none"), _mesh("istiod", "--interception=none"))
+    else:
+        meshes += (LOOPBACK,)
+    return (*LINT, UNIT, INTEGRATION, WHEELS, *meshes)
 
 
 def main(verb: str) -> int:
     full = bool(os.environ.get("FULL"))
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "FOURMAST_RUN": str(time.time_ns())}
     if verb == "ci":
         environment["FOURMAST_NO_SKIPS"] = "1"
     (ROOT / ".cache").mkdir(exist_ok=True)

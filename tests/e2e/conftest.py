@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import pytest
 
 from deploy.local.demo.world import World
@@ -19,7 +20,6 @@ from deploy.local.mesh_file import load
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--control-plane", choices=("split", "istiod"), default="split", help="four processes or one")
     parser.addoption("--interception", choices=("auto", "netns", "none"), default="auto")
-    parser.addoption("--full", action="store_true", help="the full product of pages, rows and modes")
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +40,8 @@ async def mesh(
     state = tmp_path_factory.mktemp("mesh")
     async with LocalMesh(load(path), mode=interception, control_plane=control_plane, state_dir=state) as running:
         yield running
+    left = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    assert not left, f"the mesh left processes behind: {left}"
 
 
 @pytest.fixture(scope="session")
