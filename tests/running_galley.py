@@ -23,7 +23,7 @@ from common.lifecycle import Life
 from common.mesh.names import ROOT_NAMESPACE, SERVICE_ACCOUNTS
 from galley.app import GalleyComponent, build
 from galley.settings import GalleySettings
-from tests.running_citadel import identity_of, new_authority
+from tests.running_citadel import RunningCitadel, identity_of, new_authority
 
 authority: Authority = new_authority()
 signer = TokenSigner([new_api_key()])
@@ -102,12 +102,28 @@ def galley_identity() -> WorkloadIdentity:
 
 
 @contextlib.asynccontextmanager
-async def running_galley(state_dir: Path, **settings: Any) -> AsyncIterator[RunningGalley]:
+async def running_galley(state_dir: Path, *, identity: WorkloadIdentity | None = None, **settings: Any) -> AsyncIterator[RunningGalley]:
     """Serve until the block is left; it is ready unless `when_locked="wait"` makes it stand by."""
-    component = build(GalleySettings(state_dir=state_dir, **{**_LOOPBACK, **settings}), identity=galley_identity())
+    component = build(GalleySettings(state_dir=state_dir, **{**_LOOPBACK, **settings}), identity=identity or galley_identity())
+    async with _serving(component, standing_by=settings.get("when_locked") == "wait") as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def joined_galley(state_dir: Path, citadel: RunningCitadel, **settings: Any) -> AsyncIterator[RunningGalley]:
+    """The same, as a part of the mesh of a real Citadel, whose tokens it takes."""
+    joining = {"join_file": citadel.state_dir / "join/galley.json", "citadel_address": citadel.addresses["csr"]}
+    renewing = {"citadel_renewal_address": citadel.addresses["renewal"]}
+    component = build(GalleySettings(state_dir=state_dir, **{**_LOOPBACK, **joining, **renewing, **settings}))
+    async with _serving(component, standing_by=False) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def _serving(component: GalleyComponent, *, standing_by: bool) -> AsyncIterator[RunningGalley]:
     life = Life("galley")
     serving = asyncio.create_task(component.run(life))
-    reached = asyncio.create_task(_until_serving(life, standing_by=settings.get("when_locked") == "wait"))
+    reached = asyncio.create_task(_until_serving(life, standing_by=standing_by))
     await asyncio.wait((serving, reached), return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         reached.cancel()

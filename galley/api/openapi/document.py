@@ -186,7 +186,7 @@ def _query(name: str, text: str) -> Document:
 _WRITING: Final = {
     "dryRun": "All: validate and answer as if, but store nothing.",
     "fieldManager": "Who writes. Ignored.",
-    "fieldValidation": "Ignored: unknown and duplicate fields are always refused.",
+    "fieldValidation": "Ignored: unknown fields are refused, unless Galley was told to be lenient.",
 }
 _READING: Final = {
     "labelSelector": "Only objects whose labels match.",

@@ -69,8 +69,9 @@ def table(form: TableForm, kind: Kind, version: str, items: Iterable[Item], *, h
 def _definitions(columns: tuple[Column, ...]) -> list[dict[str, Any]]:
     return [
         _definition("Name", "Unique among the objects of this kind in the namespace.", format_="name"),
-        *(_definition(column.name, column.description, wide=column.wide) for column in columns),
+        *(_definition(column.name, column.description) for column in columns if not column.wide),
         _definition("Age", "How long ago it was created."),
+        *(_definition(column.name, column.description, wide=True) for column in columns if column.wide),
         _definition("Findings", "What the analysis has against it.", wide=True),
         _definition("Source", "The file that it was applied from, when that is known.", wide=True),
     ]
@@ -83,8 +84,9 @@ def _definition(name: str, description: str, *, wide: bool = False, format_: str
 def _cells(columns: tuple[Column, ...], item: Item, now: datetime.datetime) -> list[str]:
     findings = "<unknown>" if item.findings is None else listed(item.findings)
     source = str(item.origin) if item.origin is not None and item.origin.file else NONE
-    own = (column.read(item.resource.spec) for column in columns)
-    return [item.resource.name, *own, age(item.resource.metadata.creationTimestamp, now), findings, source]
+    spec, created = item.resource.spec, age(item.resource.metadata.creationTimestamp, now)
+    narrow, wide = ([column.read(spec) for column in columns if column.wide is wide] for wide in (False, True))
+    return [item.resource.name, *narrow, created, *wide, findings, source]
 
 
 def _object(form: TableForm, item: Item) -> dict[str, Any]:
