@@ -19,6 +19,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
@@ -72,9 +73,9 @@ class PageFailure(AssertionError):
 class Reader:
     """Someone at the terminals, who types what the page says."""
 
-    def __init__(self, folder: Path, paths: Mapping[str, str]) -> None:
-        """`paths` gives each terminal its PATH; `you` is the reader's own."""
-        self._folder, self._paths = folder, paths
+    def __init__(self, folder: Path, paths: Mapping[str, str], environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`paths` gives each terminal its PATH; `you` is the reader's own. All terminals have `environment` besides."""
+        self._folder, self._paths, self._more = folder, paths, environment
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def follow(self, page: Path) -> int:
@@ -92,7 +93,7 @@ class Reader:
     def _environment(self, terminal: str) -> dict[str, str]:
         path = self._paths.get(terminal, self._paths[YOU])
         kept = {name: value for name, value in os.environ.items() if name in ("HOME", "LANG", "TMPDIR")}
-        return {**kept, "PATH": f"{path}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**kept, "PATH": f"{path}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1", **self._more}
 
     def _start(self, block: Block) -> None:
         log = (self._folder / f"{block.terminal}.log").open("ab")
