@@ -39,6 +39,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "history": Entry("deploy.cli.history:history", "List the changes of one resource, or of all."),
         "rollback": Entry("deploy.cli.rollback:rollback", "Bring resources back to an earlier revision."),
         "wait": Entry("deploy.cli.wait:wait", "Wait until a resource is in force at the proxies or in Mixer."),
+        "trace": Entry("deploy.cli.trace:trace", "Show the way of a change, from Galley to each Envoy."),
         "delete": Entry("deploy.cli.delete:delete", "Delete resources, by name or as files have them."),
     },
     "Before you apply": {

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from common.config.registry import Kind, registry
@@ -22,6 +22,14 @@ def kind_named(word: str) -> Kind:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known.plural for known in registry))}"
         raise CliError(f"unknown kind {word!r}; {hint}", exit_code=2)
     return kind
+
+
+def kind_and_name(words: Sequence[str]) -> tuple[Kind, str]:
+    """What `KIND NAME` or `KIND/NAME` means. Raises CliError (usage)."""
+    parts = words[0].split("/", 1) if len(words) == 1 else list(words)
+    if len(parts) != 2 or not all(parts):
+        raise CliError("say which resource, as KIND/NAME or KIND NAME", exit_code=2)
+    return kind_named(parts[0]), parts[1]
 
 
 def path_of(kind: Kind, namespace: str | None, name: str | None = None) -> str:

@@ -42,7 +42,7 @@ def proxy_status(proxy: str | None, server: str | None, kubeconfig: str | None, 
 
 def _state(row: Mapping[str, Any], kind: str) -> str:
     state: Mapping[str, Any] = row.get("states", {}).get(kind, {})
-    return f"{state.get('state', 'NOT SENT')}{' (refused)' if state.get('rejected') else ''}"
+    return str(state.get("state", "NOT SENT"))
 
 
 def _print_refusals(row: Mapping[str, Any]) -> None:

@@ -26,6 +26,9 @@ def status(kubeconfig: str | None, output: str) -> None:
         print_value(found, output)
     else:
         _print(found)
+        for part in found["parts"]:
+            if part.get("remark"):
+                click.secho(f"! {part['name']}: {part['remark']}", fg="yellow")
         for each in problems:
             click.secho(f"✘ {each['name']}: {each['problem']}", fg="red")
     sys.exit(FAILED if problems else 0)

@@ -11,22 +11,38 @@ import click
 
 from deploy.cli.conditions import PROGRAMMED, REJECTED, conditions_of, is_bad
 from deploy.cli.connection import Connection, connect, connection_options
+from deploy.cli.distribution import REJECTED as REJECTED_BY_PROXY
+from deploy.cli.distribution import Distribution, NotForProxies, until_distributed
 from deploy.cli.errors import CliError
-from deploy.cli.mesh_resources import kind_named, path_of
+from deploy.cli.mesh_resources import kind_and_name, path_of
+from deploy.cli.parts import connect_to_pilot
 
 _PAUSE: Final = 0.2  # seconds between two looks
+_REPORTED_WITHIN: Final = 2.0  # seconds until Galley knows a refusal that Pilot knows
+_MOST_NAMED: Final = 3
 
 
 @click.command()
-@click.argument("kind")
-@click.argument("name")
+@click.argument("resource", nargs=-1, required=True, metavar="KIND/NAME")
+@click.option("--for", "until", type=click.Choice(["distribution"]), default="distribution", show_default=True, help="What to wait for.")
 @click.option("-n", "--namespace", default=None, help="Namespace to look in.  [default: that of the kubeconfig]")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the proxies that must have it.")
 @click.option("--timeout", default="30s", show_default=True, help="How long to wait.")
+@click.option("--server", metavar="HOST:PORT", help="Pilot's debug address.  [default: that of the local mesh]")
 @connection_options
-def wait(kind: str, name: str, namespace: str | None, timeout: str, kubeconfig: str | None) -> None:
-    """Wait until the current version of a resource is in force: Envoy or Mixer has accepted it.
+def wait(
+    resource: tuple[str, ...],
+    until: str,
+    namespace: str | None,
+    threshold: float,
+    timeout: str,
+    server: str | None,
+    kubeconfig: str | None,
+) -> None:
+    """Wait until the present version of a resource is in force.
 
-    Exit code 1 when it was refused (the reason is shown), or when nobody has said anything in time - also because no proxy uses it.
+    That is: every connected proxy that uses it has acknowledged it; for kinds that only Mixer uses, Mixer has taken it. A resource that
+    no proxy uses is waited for no longer than Pilot needs to get it. Exit code 1 when it is refused (the reason is shown) or time is up.
     """
     from common.config.duration import DurationError, seconds
 
@@ -34,11 +50,50 @@ def wait(kind: str, name: str, namespace: str | None, timeout: str, kubeconfig: 
         limit = seconds(timeout)
     except DurationError as error:
         raise CliError(f"--timeout: {error}", exit_code=2) from error
-    wanted = kind_named(kind)
+    kind, name = kind_and_name(resource)
     with connect(kubeconfig) as galley:
         where = namespace or galley.target.namespace
-        found = until_programmed(galley, path_of(wanted, where, name), limit)
-    shown = f"{wanted.name} {name if wanted.cluster_scoped else f'{where}/{name}'}"
+        path = path_of(kind, where, name)
+        version = str(galley.get(path)["metadata"]["resourceVersion"])
+        shown = f"{kind.name} {name if kind.cluster_scoped else f'{where}/{name}'}"
+        place = name if kind.cluster_scoped else f"{where}/{name}"
+        try:
+            with connect_to_pilot(kubeconfig, server) as pilot:
+                found = until_distributed(pilot, f"{kind.singular}/{place}", version, threshold, limit)
+        except NotForProxies:
+            _tell_verdict(shown, until_programmed(galley, path, limit), timeout)
+        except CliError:
+            if server is not None:
+                raise
+            _tell_verdict(shown, until_programmed(galley, path, limit), timeout)  # Pilot is not near; Galley knows what it reports
+        else:
+            _tell_distribution(galley, path, shown, found, threshold, timeout)
+
+
+def _tell_distribution(galley: Connection, path: str, shown: str, found: Distribution, threshold: float, timeout: str) -> None:
+    refusing = found.in_state(REJECTED_BY_PROXY)
+    if refusing:
+        verdict = until_programmed(galley, path, _REPORTED_WITHIN)
+        words = verdict.get("message") if verdict is not None and is_bad(verdict) else ""
+        raise CliError(f"{shown} is not in force: {words or f'{_some(refusing)} refused it; see `fourmast proxy-status`'}")
+    if not found.arrived:
+        raise CliError(f"{shown}: Pilot has not got its present version within {timeout}; is Galley up? See `fourmast status`")
+    if not found.reaches(threshold):
+        waiting = found.in_state("PENDING")
+        raise CliError(f"{shown}: {found.acked} of {len(found.states)} proxies have it after {timeout}; not {_some(waiting)}")
+    if not found.states:
+        click.echo(f"{shown} has arrived at Pilot; no connected proxy uses it.")
+    else:
+        click.echo(f"{shown} is in force at {found.acked} of {len(found.states)} proxies.")
+
+
+def _some(proxies: list[str]) -> str:
+    more = f" and {len(proxies) - _MOST_NAMED} more" if len(proxies) > _MOST_NAMED else ""
+    return ", ".join(proxies[:_MOST_NAMED]) + more
+
+
+def _tell_verdict(shown: str, found: Mapping[str, Any] | None, timeout: str) -> None:
+    """Of reports at Galley, when Pilot itself was not asked."""
     if found is None or found["status"] == "Unknown":
         known = f"{found['message']} within {timeout}" if found and found.get("message") else ""
         text = known or f"nobody has reported on its current version within {timeout}"

@@ -77,13 +77,19 @@ class Part:
 
     async def problem(self) -> str | None:
         """Why it is not ready; None when it is."""
+        return (await self.state())[0]
+
+    async def state(self) -> tuple[str | None, str | None]:
+        """Why it is not ready (None when it is), and what else people should know."""
         if self.pid is None:
-            return "it does not run"
+            return "it does not run", None
         try:
             status, text = await ask(self.addresses()["introspection"]["monitoring"], "/ready", self._new_socket)
+            remarks = json.loads(text).get("remarks", {})
         except (OSError, ValueError, KeyError) as error:
-            return f"it does not answer yet ({type(error).__name__})"
-        return None if status == 200 else text.strip()
+            return f"it does not answer yet ({type(error).__name__})", None
+        remark = "; ".join(remarks[name] if name == self.name else f"{name}: {remarks[name]}" for name in sorted(remarks))
+        return (None if status == 200 else text.strip()), remark or None
 
 
 class ControlPlane:

@@ -52,7 +52,8 @@ async def report(mesh: LocalMesh) -> dict[str, Any]:
 async def _part(mesh: LocalMesh, part: Part) -> dict[str, Any]:
     own = [(owner, listener) for owner, listener, _ in mesh.addresses.items() if part.name in (owner, "istiod")]
     listeners = {listener if part.name == owner else f"{owner}-{listener}": mesh.address(owner, listener) for owner, listener in own}
-    return {"name": part.name, "pid": part.pid, "problem": await part.problem(), "listeners": listeners}
+    problem, remark = await part.state()
+    return {"name": part.name, "pid": part.pid, "problem": problem, "remark": remark, "listeners": listeners}
 
 
 async def _workload(mesh: LocalMesh, workload: Workload) -> dict[str, Any]:
