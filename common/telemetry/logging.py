@@ -81,7 +81,9 @@ def set_up_logging(levels: str, *, as_json: bool) -> None:
     """Configure once per process. Lines go to standard error, so that standard output stays for results."""
     scopes.configure(levels)
     final: Any = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
         processors=[
