@@ -199,7 +199,7 @@ REMOVE_IGNORED: Final = _rule(
     "Error",
     "The REMOVE operation will be ignored when applyTo is set to {}.",
 )
-INEFFECTIVE_POLICY: Final = _rule(167, "IneffectivePolicy", "Warning", "{}")
+INEFFECTIVE_POLICY: Final = _rule(167, "IneffectivePolicy", "Warning", "{} has no effect")
 SUBSET_WITHOUT_WORKLOADS: Final = _rule(
     173, "DestinationRuleSubsetNotSelectPods", "Error", "The Subset {} defined in the DestinationRule does not select any workloads."
 )
@@ -215,7 +215,7 @@ CONFLICTING_SERVICE_ENTRY_PROTOCOL: Final = _rule(
 
 # -- ours -----------------------------------------------------------------------------------------------------------------------------
 
-NOT_ENFORCED: Final = _add(Rule(Code("FM0001"), "NotEnforced", "Error", "{}"))
+NOT_ENFORCED: Final = _add(Rule(Code("FM0001"), "NotEnforced", "Error", "{} is stored but not enforced by this version: {}"))
 """Istio had no version in which a kind was accepted and not acted on."""
 
 # -- none of ours ---------------------------------------------------------------------------------------------------------------------

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -202,3 +204,29 @@ def test_a_host_that_is_nearly_right_is_suggested() -> None:
 @given(st.permutations([REVIEWS, route("raings"), route("gone", name="b"), UNNAMED_PORT, "DestinationRule d: {host: x}"]))
 def test_the_order_of_the_resources_does_not_matter(entries: list[str]) -> None:
     assert analyze(mesh(*entries)) == analyze(mesh(*sorted(entries)))
+
+
+def test_a_resource_may_ask_not_to_be_told() -> None:
+    resources = mesh(UNNAMED_PORT, route("raings"))
+
+    def quiet(codes: str) -> list[str]:
+        service, routing = resources
+        metadata = msgspec.structs.replace(service.metadata, annotations={"galley.istio.io/analyze-suppress": codes})
+        return [finding.code for finding in analyze([msgspec.structs.replace(service, metadata=metadata), routing])]
+
+    assert quiet("IST0101") == ["IST0101", "IST0118"], "other codes, and other resources, are told"
+    assert quiet("IST0101, IST0118") == ["IST0101"]
+    assert quiet("*") == ["IST0101"]
+
+
+def test_a_thousand_virtual_services_take_less_than_half_a_second() -> None:
+    resources = mesh(
+        *(f"Service s{n}: {{ports: [{{name: http, port: 80}}], selector: {{app: s{n}}}}}" for n in range(1000)),
+        *(f"DestinationRule s{n}: {{host: s{n}, subsets: [{{name: v1, labels: {{version: v1}}}}]}}" for n in range(1000)),
+        *(route(f"{'gone' if n % 10 else 's'}{n}, subset: v1", name=f"s{n}", hosts=f"s{n}") for n in range(1000)),
+    )
+    began = time.process_time()
+    findings = analyze(resources)
+    spent = time.process_time() - began
+    assert len(findings) == 900
+    assert spent < 0.5, f"{spent:.2f} s of processor time"
