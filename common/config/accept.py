@@ -7,7 +7,7 @@ access to what went wrong) is asked only about documents that were refused. A pr
 
 from __future__ import annotations
 
-import difflib
+import itertools
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
@@ -15,8 +15,9 @@ from typing import Any, Final
 import jsonschema
 import jsonschema_rs
 
+from common.config.nearest import nearest
 from common.config.normalise import normalise
-from common.config.problem import Path, Problem, problem
+from common.config.problem import MOST, Path, Problem, bounded, problem
 from common.config.registry import Kind, UnknownKindError, registry
 from common.config.schema import ONEOF, schema_for
 
@@ -47,9 +48,10 @@ def accepts(kind: Kind, document: Any) -> bool:
 
 
 def explain(kind: Kind, document: Any) -> tuple[Problem, ...]:
-    """All structural mistakes, in document order of their paths; empty exactly when `accepts` says yes."""
-    errors = sorted(_slow(kind).iter_errors(document), key=lambda error: [_sortable(step) for step in error.absolute_path])
-    return tuple(found for error in errors for found in structural_problem(error))
+    """All structural mistakes (or the first hundred), in document order of their paths; empty exactly when `accepts` says yes."""
+    errors = itertools.islice(_slow(kind).iter_errors(document), MOST + 1)
+    in_order = sorted(errors, key=lambda error: [_sortable(step) for step in error.absolute_path])
+    return bounded(found for error in in_order for found in structural_problem(error))
 
 
 def structure(kind: Kind, document: dict[str, Any], *, lenient: bool = False) -> tuple[dict[str, Any], tuple[Problem, ...]]:
@@ -105,9 +107,9 @@ def structural_problem(error: jsonschema.ValidationError, at: Path = ()) -> Iter
 
 
 def _unknown_field(path: Path, field: str, known: Mapping[str, Any]) -> Problem:
-    near = difflib.get_close_matches(field, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-    return problem((*path, field), f"unknown field {field!r}; {hint}", expected=near[0] if near else ", ".join(known), found=field)
+    near = nearest(field, known)
+    hint = f"did you mean {near!r}?" if near else f"known here: {', '.join(known)}"
+    return problem((*path, field), f"unknown field {field!r}; {hint}", expected=near or ", ".join(known), found=field)
 
 
 def _unknown_value(path: Path, instance: Any, wanted: list[str]) -> Problem:
@@ -116,8 +118,8 @@ def _unknown_value(path: Path, instance: Any, wanted: list[str]) -> Problem:
         is_number = isinstance(instance, int) and not isinstance(instance, bool)
         remedy = "; protobuf's enum numbers are not understood, write the name" if is_number else ""
         return problem(path, f"expected one of {listed}, found {_describe(instance)}{remedy}", expected=listed, found=_describe(instance))
-    near = difflib.get_close_matches(instance.upper(), wanted, 1, cutoff=0.7)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    near = nearest(instance.upper(), wanted, cutoff=0.7)
+    hint = f"; did you mean {near}?" if near else ""
     return problem(path, f"{instance!r} is not one of {listed}{hint}", expected=listed, found=instance)
 
 

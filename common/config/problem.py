@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
 
 Path: TypeAlias = tuple[str | int, ...]
 """Steps from the top of a document: field names and list indexes."""
+
+LONGEST: Final = 1000
+"""Characters of a message, or of one step of a path, that are shown."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z_$][\w$-]*\Z")
 _STEP: Final = re.compile(r'\[(\d+)\]|\["((?:[^"\\]|\\.)*)"\]|\.?([A-Za-z_$][\w$-]*)')
@@ -34,7 +38,24 @@ def problem(path: Path, message: str, *, expected: str = "", found: str = "") ->
     """A problem at a place that is given in steps. What was expected is said in the message, unless the sentence says it already."""
     if expected and expected not in message:
         message = f"{message}; expected {expected}"
-    return Problem(path=render_path(path), message=message, expected=expected, found=found)
+    return Problem(path=render_path(path), message=_shortened(message), expected=_shortened(expected), found=_shortened(found))
+
+
+def _shortened(text: str) -> str:
+    """Somebody may have written a megabyte where a name belongs; its beginning and its end say enough."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 3 :]}"
+
+
+MOST: Final = 100
+"""How many problems of one document are looked for. Who has more of them mends these first."""
+
+
+def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The first of them; when there are more, the last says so. Nothing after it is even looked for."""
+    found = tuple(itertools.islice(problems, MOST + 1))
+    if len(found) <= MOST:
+        return found
+    return (*found[:MOST], Problem(path="", message=f"there are more than {MOST} problems; the others are not shown"))
 
 
 def render_path(path: Sequence[str | int]) -> str:
@@ -43,6 +64,8 @@ def render_path(path: Sequence[str | int]) -> str:
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
+        elif len(step) > LONGEST:
+            text += f'["{_shortened(step)}"]'
         elif _PLAIN.match(step):
             text += f".{step}" if text else step
         else:

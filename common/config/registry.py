@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 
 import msgspec
+
+from common.config.nearest import nearest
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +83,8 @@ class KindRegistry:
         same_name = sorted(version for version, known in self._by_gvk if known == name)
         if same_name:
             return f"kind {name} has no version {api_version!r}; use apiVersion {' or '.join(same_name)}"
-        near = difflib.get_close_matches(name, {known for _, known in self._by_gvk}, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(name, sorted({known for _, known in self._by_gvk}))
+        hint = f"; did you mean {near!r}?" if near else ""
         return f"unknown kind {name!r} of {api_version!r}{hint}"
 
 

@@ -17,13 +17,13 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 import yaml
 
+from common.config.hygiene import MAX_DEPTH
 from common.config.normalise import camel_case
-from common.config.problem import Path, Problem, parse_path, problem
+from common.config.problem import MOST, Path, Problem, parse_path, problem
 from common.config.yaml_scalars import NOT_REPRESENTABLE, plain_value
 from common.config.yaml_values import plain_documents
 
 MAX_BYTES: Final = 4 * 1024 * 1024
-MAX_DEPTH: Final = 64
 MAX_NODES_FROM_ALIASES: Final = 10_000
 """How many values aliases may add to one document: enough for honest anchors, too few for a "billion laughs"."""
 
@@ -369,6 +369,8 @@ class _Reader:
         return value
 
     def _problem(self, path: Path, message: str, position: Position) -> None:
+        if len(self._problems) >= MOST:
+            raise _Stop
         self._problems.append(msgspec.structs.replace(problem(path, message), line=position.line, column=position.column))
 
     def _stop(self, message: str, position: Position) -> NoReturn:

@@ -25,7 +25,7 @@ def _excerpt(text: bytes, found: Problem) -> Sequence[str]:
     lines = text.decode("utf-8-sig", errors="replace").splitlines()
     if not 1 <= found.line <= len(lines):
         return ()
-    source = lines[found.line - 1].rstrip()
+    source = "".join(each if each.isprintable() or each == "\t" else "\ufffd" for each in lines[found.line - 1].rstrip())
     if len(source) > 160:
         return ()
     number = f"{found.line:>5}"

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from common.config.kinds.authentication import LabelSelector
 from common.config.kinds.authorization import AuthorizationPolicy, AuthorizationRule, Condition
+from common.config.nearest import nearest
 from common.config.problem import Path, Problem, problem
 from galley.validation.primitives import each, header_name, ip_block, labels
 
@@ -113,8 +113,8 @@ def _key(key: str, at: Path) -> Iterator[Problem]:
     if key.startswith(_OLD):
         yield problem(at, f"{key} is only known to ServiceRole; select workloads with 'selector' instead", found=key)
     elif (bracketed := _BRACKETED.match(key)) is None:
-        near = difflib.get_close_matches(key.partition("[")[0], [known.partition("[")[0] for known in KEYS], 1)
-        hint = next((known for known in KEYS if near and known.partition("[")[0] == near[0]), "")
+        near = nearest(key.partition("[")[0], [known.partition("[")[0] for known in KEYS])
+        hint = next((known for known in KEYS if known.partition("[")[0] == near), "")
         remedy = f"did you mean {hint!r}?" if hint else f"known are {', '.join(KEYS)}"
         yield problem(at, f"unknown attribute {key!r}; {remedy}", found=key)
     elif "[]" in bracketed[2]:

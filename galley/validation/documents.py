@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from common.config.accept import kind_of, structure
-from common.config.problem import Path, Problem, parse_path, problem
+from common.config.hygiene import impurities
+from common.config.problem import Path, Problem, bounded, parse_path, problem
 from common.config.registry import Kind, UnknownKindError
 from common.config.resource import DecodeError, Resource, ResourceKey, from_document
 from common.config.yaml_reading import Document, read_documents
@@ -147,6 +148,9 @@ def _items(document: Document) -> Iterator[Document]:
 def _structure(document: Document, file: str, lenient: bool, default_namespace: str) -> DocumentResult:
     if document.problems:
         return DocumentResult(name=_name(document.value), file=file, document=document, problems=document.problems)
+    if impure := bounded(impurities(document.value)):
+        result = DocumentResult(name=printable(_name(document.value)), file=file, document=document)
+        return result.with_problems(impure)
     kind = kind_of(document.value)
     if isinstance(kind, Problem):
         return DocumentResult(name=_name(document.value), file=file, document=document, problems=(document.located(kind),))
@@ -178,6 +182,11 @@ def _name(value: Any) -> str:
     known: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
     name = "/".join(str(known[part]) for part in ("namespace", "name") if known.get(part))
     return " ".join(part for part in (str(value.get("kind") or "document"), name) if part)
+
+
+def printable(text: str) -> str:
+    """The text with escapes instead of what a terminal or an encoder would choke on."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def _without_doubles(results: Iterable[DocumentResult]) -> Iterator[DocumentResult]:

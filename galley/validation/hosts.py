@@ -18,6 +18,12 @@ def matches(a: str, b: str) -> bool:
     return a == b
 
 
+def sort_key(host: str) -> tuple[str, bool]:
+    """The name from its end, without its wildcard, and whether it had one: names that match then stand side by side."""
+    host = host.lower()
+    return host.removeprefix("*")[::-1], host.startswith("*")
+
+
 def is_subset(a: str, b: str) -> bool:
     """Whether every name of `a` belongs to `b`."""
     a, b = a.lower(), b.lower()

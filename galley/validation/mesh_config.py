@@ -10,6 +10,7 @@ from common.config.duration import DurationError, seconds
 from common.config.kinds.mesh import NAME, LocalityLoadBalancerSetting, MeshConfig, ProxyConfig
 from common.config.problem import Path, Problem, problem
 from common.mesh.names import ROOT_NAMESPACE
+from galley.validation.overlaps import overlaps
 from galley.validation.primitives import at_least, dns_label, duration, each, export_to, fqdn, port_number
 
 
@@ -123,14 +124,7 @@ def _locality_name(text: str, at: Path) -> Iterator[Problem]:
 
 
 def _no_overlap(names: Sequence[tuple[str, Path]]) -> Iterator[Problem]:
-    """Whichever comes first; Istio 1.4 only saw a wildcard that came before what it covers."""
-    for index, (later, at) in enumerate(names):
-        for earlier, _ in names[:index]:
-            if _covers(earlier, later) or _covers(later, earlier):
-                yield problem(at, f"locality {later!r} overlaps with {earlier!r}", found=later)
-
-
-def _covers(wide: str, narrow: str) -> bool:
-    """A locality covers its zones; `region/*` means the same as `region`."""
-    stem = wide.removesuffix("*").removesuffix("/")
-    return not stem or narrow == stem or narrow.startswith(f"{stem}/")
+    """A locality covers its zones, whichever comes first; Istio 1.4 only saw a wildcard that came before what it covers."""
+    for later, earlier in overlaps([(name.removesuffix("*").removesuffix("/") + "/", True) for name, _ in names]):
+        text = f"locality {names[later][0]!r} overlaps with {names[earlier][0]!r}"
+        yield problem(names[later][1], text, found=names[later][0])

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -12,12 +11,16 @@ import jsonschema
 
 from common.config.accept import structural_problem
 from common.config.kinds.mixer import Adapter, AttributeManifest, Handler, HeaderOperation, Instance, Rule, Template
+from common.config.nearest import nearest
 from common.config.normalise import normal_value
 from common.config.problem import Path, Problem, problem
 from common.config.schema import Schema, resolve
 from common.expression import ExpressionError, ValueType, check
 from galley.validation.context import VALUE_TYPE, Context
-from galley.validation.primitives import duration, each, header_name, port_number
+from galley.validation.primitives import duration, each, header_name, port_number, unique
+
+MAX_EXPRESSION: Final = 16_384
+"""Longest expression, in characters; Istio's own longest has about two thousand."""
 
 _ATTRIBUTE: Final = re.compile(r"[a-zA-Z_][\w-]*(\.[a-zA-Z_][\w-]*)*\Z")
 
@@ -33,9 +36,7 @@ def rule(spec: Rule, at: Path, context: Context) -> Iterator[Problem]:
             yield problem(place, "an action needs a handler")
         if not action.instances:
             yield problem(place, "an action needs at least one instance to hand over")
-        for name, where in each(action.instances, (*place, "instances")):
-            if name in action.instances[: int(where[-1])]:
-                yield problem(where, f"instance {name!r} is named twice in this action", found=name)
+        yield from unique(each(action.instances, (*place, "instances")), "instance")
     outputs = _WithOutputs(context.vocabulary, frozenset(action.name for action in spec.actions if action.name))
     for field in ("requestHeaderOperations", "responseHeaderOperations"):
         for operation, place in each(getattr(spec, field), (*at, field)):
@@ -76,6 +77,9 @@ def _header_operation(operation: HeaderOperation, at: Path, vocabulary: Mapping[
 
 def expression(text: str, at: Path, vocabulary: Mapping[str, ValueType], wanted: ValueType | None = None) -> Iterator[Problem]:
     """Parses, uses known attributes, and has the wanted type where one is wanted."""
+    if len(text) > MAX_EXPRESSION:
+        yield problem(at, f"the expression has {len(text)} characters; at most {MAX_EXPRESSION} are allowed")
+        return
     try:
         found = check(text, vocabulary)
     except ExpressionError as error:
@@ -88,8 +92,8 @@ def expression(text: str, at: Path, vocabulary: Mapping[str, ValueType], wanted:
 def _hint(error: ExpressionError, text: str, vocabulary: Mapping[str, ValueType]) -> str:
     name = error.message.removeprefix("unknown attribute ")
     if error.kind == "check" and name != error.message:
-        if near := difflib.get_close_matches(name, vocabulary, 1):
-            return f"; did you mean {near[0]}?"
+        if near := nearest(name, vocabulary):
+            return f"; did you mean {near}?"
         if name == text.strip():
             return f"; for the text itself write '\"{text}\"'"
         return "; declare it in an attributemanifest"
@@ -172,8 +176,8 @@ def params_of(params: Mapping[str, Any], schema: Schema, at: Path) -> Iterator[P
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(sorted(known))}"
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else f"; it has {', '.join(sorted(known))}"
 
 
 def adapter_or_template(spec: Adapter | Template, at: Path) -> Iterator[Problem]:

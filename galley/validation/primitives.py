@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, TypeVar
 
 import re2
@@ -20,6 +21,9 @@ T = TypeVar("T")
 
 MAX_REGEX: Final = 1024
 """Longest regex that a user may write, in characters."""
+
+MAX_PROGRAM: Final = 10_000
+"""Largest program that RE2 may make of it. `.{1,1000}` makes 9,003 steps; more is no honest pattern, and compiling it holds Galley up."""
 
 PROTOCOLS: Final = ("tcp", "udp", "grpc", "grpc-web", "http", "http2", "https", "tls", "mongo", "redis", "mysql")
 HTTP_PROTOCOLS: Final = frozenset({"http", "http2", "grpc", "grpc-web"})
@@ -158,20 +162,29 @@ def regex(pattern: str, at: Path) -> Iterator[Problem]:
     if len(pattern) > MAX_REGEX:
         yield problem(at, f"the regex has {len(pattern)} characters; at most {MAX_REGEX} are allowed")
         return
-    try:
-        re2.compile(pattern, _QUIET)
-    except re2.error as error:
-        words = error.args[0] if error.args else "invalid"
-        reason = words.decode() if isinstance(words, bytes) else str(words)
+    reason = _regex_error(pattern)
+    if reason:
         hint = "; to match everything write '.*'" if pattern == "*" else ""
         if "invalid perl operator" in reason or "invalid escape sequence" in reason:
             hint = "; Envoy's RE2 has no look-around and no back-references"
         yield problem(at, f"{pattern!r} is not a valid RE2 regex: {reason}{hint}", found=pattern)
 
 
+@lru_cache(maxsize=4096)
+def _regex_error(pattern: str) -> str:
+    """Why RE2 does not take it; empty when it does."""
+    try:
+        size = re2.compile(pattern, _QUIET).programsize
+    except re2.error as error:
+        words = error.args[0] if error.args else "invalid"
+        return words.decode() if isinstance(words, bytes) else str(words)
+    return "pattern too large" if size > MAX_PROGRAM else ""
+
+
 def _quiet() -> re2.Options:
     options = re2.Options()
     options.log_errors = False  # the reason goes to the user, not to stderr
+    options.max_mem = MAX_PROGRAM * 96  # bytes; RE2 spends a sixth of it, in steps of 16 bytes, on the program
     return options
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final
 
 from common.config.kinds.api_spec import HTTPAPISpec, HTTPAPISpecBinding
@@ -23,7 +24,7 @@ from common.config.kinds.request_authentication import RequestAuthentication
 from common.config.kinds.service_entry import ServiceEntry, WorkloadEntry
 from common.config.kinds.sidecar import Sidecar
 from common.config.kinds.virtual_service import VirtualService
-from common.config.problem import Path, Problem, problem
+from common.config.problem import Path, Problem, bounded, problem
 from common.config.resource import Resource
 from galley.validation import api_spec, authentication, core, legacy_mixer, mixer, quota, rbac
 from galley.validation.authorization import authorization_policy
@@ -44,7 +45,7 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?\Z")
 
 def validate(resource: Resource[Any], context: Context = STANDARD) -> tuple[Problem, ...]:
     """All semantic mistakes of a resource whose structure is right. Paths begin at the top of its document."""
-    return (*_metadata(resource), *_payload(resource, context))
+    return bounded(chain(_metadata(resource), _payload(resource, context)))
 
 
 def _metadata(resource: Resource[Any]) -> Iterator[Problem]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import Final
 
 from common.config.kinds.message import StringMatch
@@ -26,6 +25,7 @@ from common.config.kinds.virtual_service import (
 from common.config.problem import Path, Problem, problem
 from galley.validation import hosts
 from galley.validation.cors import cors_policy
+from galley.validation.overlaps import overlaps
 from galley.validation.primitives import (
     at_least,
     dns_label,
@@ -102,9 +102,9 @@ def _hosts(names: Sequence[str], applies_to_mesh: bool, at: Path) -> Iterator[Pr
             wrong = True
             yield found
     if not wrong:
-        for (first, a), (second, b) in combinations(enumerate(names), 2):
-            if hosts.matches(a, b):
-                yield problem((*at, second), f"host {b!r} overlaps with {a!r} (hosts[{first}]); keep one", found=b)
+        for second, first in overlaps([hosts.sort_key(name) for name in names]):
+            text = f"host {names[second]!r} overlaps with {names[first]!r} (hosts[{first}]); keep one"
+            yield problem((*at, second), text, found=names[second])
 
 
 def _http_route(route: HTTPRoute, at: Path) -> Iterator[Problem]:

@@ -69,7 +69,7 @@ def test_good_examples(judge: Judge, kind: str, name: str, spec: str) -> None:
         ("rule", "r", "{match: source.user, actions: [{handler: h, instances: [i]}]}", "match", "is a STRING, but a BOOL is needed"),
         ("rule", "r", "{match: 'source.usr == \"a\"', actions: [{handler: h, instances: [i]}]}", "match", "did you mean source.user?"),
         ("rule", "r", "{match: 'source.user ==', actions: [{handler: h, instances: [i]}]}", "match", "ends too early"),
-        ("rule", "r", "actions: [{handler: h, instances: [i, i]}]", "actions[0].instances[1]", "named twice"),
+        ("rule", "r", "actions: [{handler: h, instances: [i, i]}]", "actions[0].instances[1]", "used twice"),
         ("rule", "r", "actions: [{}]", "actions[0]", "needs a handler"),
         ("rule", "r", "requestHeaderOperations: [{name: x, values: [request.size]}]", "requestHeaderOperations[0].values[0]", "INT64"),
         ("handler", "h", "{}", "spec", "needs compiledAdapter"),
