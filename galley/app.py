@@ -36,8 +36,10 @@ from galley.api.registration import RegistrationServicer, StatusServicer
 from galley.api.rest import rest_app
 from galley.api.traces import TracesServicer
 from galley.api.webhook.routes import webhook_app
-from galley.distribution.access import only_consumers
+from galley.distribution.access import only_consumers, only_listed
+from galley.distribution.callout import call_outs
 from galley.distribution.distributor import Distributor
+from galley.distribution.sinks import sink_rows
 from galley.settings import GalleySettings
 from galley.sources.admission import Admission
 from galley.sources.directory import DirectorySource
@@ -86,6 +88,8 @@ class GalleyComponent:
             if settings.webhook_address:
                 await self._serve_webhook(stack, life, identity, backend)
 
+            called = call_outs(settings.mcp_sinks, settings.mcp_sink_metadata, identity, self._publisher)
+            life.shows("sinks", lambda: sink_rows(self._publisher.sinks))
             engine = create(settings.database_url)
             if not await _locked(stack, engine, settings, backend, life):
                 return  # asked to stop while standing by
@@ -116,6 +120,7 @@ class GalleyComponent:
                 findings=analysis,
                 traces=traces,
                 sources=sources,
+                sinks=lambda: self._publisher.sinks,
             )
 
             await self._serve(stack, life, identity, parts)
@@ -130,6 +135,7 @@ class GalleyComponent:
                 analysis.run(),
                 store.follow(),
                 *(source.run() for source in sources),
+                *(call_out.run(life.stopping) for call_out in called),
             )
 
     async def _serve_webhook(self, stack: contextlib.AsyncExitStack, life: Life, identity: WorkloadIdentity, backend: Backend) -> None:
@@ -159,7 +165,8 @@ class GalleyComponent:
         servers = [("registration", settings.registration_address, registration)]
         if settings.mcp_address:
             mcp = grpc_server()
-            sinks = ResourceSourceServicer(self._publisher, only_consumers(trust_domain))
+            listed = settings.mcp_access_list
+            sinks = ResourceSourceServicer(self._publisher, only_listed(listed) if listed else only_consumers(trust_domain))
             mcp_grpc.add_ResourceSourceServicer_to_server(sinks, mcp)  # type: ignore[no-untyped-call]
             servers.append(("mcp", settings.mcp_address, mcp))
         for listener, address, server in servers:

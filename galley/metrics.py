@@ -26,6 +26,9 @@ VALIDATION_CERT_EXPIRY = process_registry.gauge(
     "galley_validation_cert_expiry_timestamp_seconds", "When the webhook's certificate ends, in Unix time."
 )
 MCP_CLIENTS = process_registry.gauge("istio_mcp_clients_total", "Connected sinks.", ("component",))
+MCP_LAGGING = process_registry.gauge(
+    "galley_mcp_lagging_clients", "Connected sinks that have not taken the newest state of all that they asked for.", ("component",)
+)
 MCP_MESSAGE_SIZES = process_registry.histogram(
     "istio_mcp_message_sizes_bytes", "Size of messages to sinks.", ("component", "collection"), buckets=SIZE_BUCKETS
 )
@@ -51,6 +54,9 @@ class StreamMetrics:
             MCP_NACKS.add(1, COMPONENT, answer.collection, str(answer.code))
         else:
             MCP_ACKS.add(1, COMPONENT, answer.collection)
+
+    def lagging(self, sinks: int) -> None:
+        MCP_LAGGING.set(sinks, COMPONENT)
 
     def sent(self, peer: str, response: mcp.Resources) -> None:
         MCP_MESSAGE_SIZES.observe(response.ByteSize(), COMPONENT, response.collection)

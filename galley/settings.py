@@ -17,6 +17,13 @@ class GalleySettings(PartSettings):
     """Settings of `galley serve`."""
 
     mcp_address: str = Field(f"127.0.0.1:{names.GALLEY_MCP}", description="MCP for Pilot and Mixer (mutual TLS); empty serves nobody")
+    mcp_access_list: Path | None = Field(
+        None, description="YAML file (allowed: [SPIFFE ids]) of who may subscribe; default: Pilot and Mixer of this mesh"
+    )
+    mcp_sinks: list[str] = Field(
+        [], description="sinks that Galley calls, each part@host:port with the part whose certificate it holds (call-out mode)"
+    )
+    mcp_sink_metadata: list[str] = Field([], description="key=value pairs that go with every call to a sink")
     registration_address: str = Field(
         f"127.0.0.1:{names.GALLEY_REGISTRATION}", description="registration of workloads and status reports (mutual TLS)"
     )

@@ -107,7 +107,7 @@ def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], 
     def log_scopes() -> Rows:
         return [{"scope": scope, "level": level} for scope, level in scopes.levels().items()]
 
-    topics: dict[str, Callable[[], Rows]] = {
+    own: dict[str, Callable[[], Rows]] = {
         "components": components,
         "version": _version,
         "settings": settings,
@@ -116,6 +116,9 @@ def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], 
         "tasks": _tasks,
         "spans": _spans,
     }
+
+    def topics() -> Mapping[str, Callable[[], Rows]]:
+        return {**own, **{topic: rows for life in lives.values() for topic, rows in life.topics.items()}}
 
     def caller(request: Request) -> Caller:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
@@ -148,7 +151,7 @@ def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], 
             _page(
                 process,
                 "login",
-                topics,
+                topics(),
                 '<form method="post"><input name="token" type="password" placeholder="API token" size="60"><button>Open</button></form>',
             )
         )
@@ -158,7 +161,7 @@ def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], 
         try:
             verifier.verify(token.strip())
         except TokenError as error:
-            return HTMLResponse(_page(process, "login", topics, f"<p class='bad'>{html.escape(str(error))}</p>"), 401)
+            return HTMLResponse(_page(process, "login", topics(), f"<p class='bad'>{html.escape(str(error))}</p>"), 401)
         response = RedirectResponse("/", 303)
         response.set_cookie(COOKIE, token.strip(), httponly=True, samesite="strict")
         return response
@@ -168,18 +171,18 @@ def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], 
         if not request.cookies.get(COOKIE) and "authorization" not in request.headers:
             return RedirectResponse("/login", 303)
         caller(request)
-        return HTMLResponse(_page(process, "components", topics, _table(components())))
+        return HTMLResponse(_page(process, "components", topics(), _table(components())))
 
     @app.get("/{topic}")
     async def show(request: Request, topic: str) -> HTMLResponse:
         caller(request)
-        body = _scope_forms(log_scopes()) if topic == "scopes" else _table(_rows(topics, topic))
-        return HTMLResponse(_page(process, topic, topics, body))
+        body = _scope_forms(log_scopes()) if topic == "scopes" else _table(_rows(topics(), topic))
+        return HTMLResponse(_page(process, topic, topics(), body))
 
     @app.get("/api/{topic}")
     async def show_json(request: Request, topic: str) -> Rows:
         caller(request)
-        return _rows(topics, topic)
+        return _rows(topics(), topic)
 
     @app.post("/scopes")
     async def set_scope(request: Request, scope: str = Form(), level: str = Form()) -> Response:

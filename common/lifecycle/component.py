@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -23,6 +24,8 @@ class Life:
         """What people should know although the component serves, such as that it works from its last good configuration."""
         self.addresses: dict[str, str] = {}
         """Listener name -> `host:port` as really bound (port 0 is resolved)."""
+        self.topics: dict[str, Callable[[], list[dict[str, str]]]] = {}
+        """ControlZ topics of this component: their rows, made when somebody looks."""
         self._changed = asyncio.Event()
 
     @property
@@ -47,6 +50,10 @@ class Life:
             if remark is not None:
                 log.warning(remark, component=self.name)
             self.remark = remark
+
+    def shows(self, topic: str, rows: Callable[[], list[dict[str, str]]]) -> None:
+        """Add a topic to ControlZ: its name is one word, its rows are what a table of it shows."""
+        self.topics[topic] = rows
 
     def listening(self, listener: str, address: str) -> None:
         self.addresses[listener] = address

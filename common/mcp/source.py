@@ -12,9 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from common.mcp.snapshot import CollectionState, Entry, Snapshot, empty
 from common.proto.mcp import v1alpha1_pb2 as mcp
+
+LONGEST_NODE_ID = 253
+
+Sync = Literal["SYNCED", "STALE", "NACK", "NOT SENT"]
+"""Whether a sink has the newest state, had an older one, refused what it was sent last, or has accepted nothing yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionSync:
+    """How far one sink is with one collection."""
+
+    collection: str
+    state: Sync
+    wanted: str
+    acked: str
+    reason: str = ""
+    """The sink's own, when it refused."""
 
 
 @dataclass(slots=True)
@@ -27,6 +45,8 @@ class _Watch:
     sent_version: str | None = None  # newest version sent, taken or refused; None before the first response
     pending_nonce: str = ""  # not empty: a response waits for its answer
     pending: Mapping[str, Entry] = field(default_factory=dict)
+    acked_version: str = ""
+    refusal: str = ""  # why `sent_version` was not taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +70,8 @@ class Source:
         self._snapshot: Snapshot | None = None
         self._watches: dict[str, _Watch] = {}
         self._nonce = 0
+        self.node_id = ""
+        """What the sink calls itself; only for people."""
 
     @property
     def collections(self) -> tuple[str, ...]:
@@ -62,6 +84,7 @@ class Source:
     def receive(self, request: mcp.RequestResources) -> Answered:
         """A first request, an ACK or a NACK. After either answer the watch waits for something newer than what was sent."""
         collection, nonce = request.collection, request.response_nonce
+        self.node_id = request.sink_node.id[:LONGEST_NODE_ID] or self.node_id
         watch = self._watches.get(collection)
         if watch is None or not nonce:
             incremental = request.incremental and self._incremental
@@ -72,10 +95,21 @@ class Source:
             return Answered(collection=collection, nonce=nonce, stale=True)
         refused = request.HasField("error_detail")
         if not refused:
-            watch.held = watch.pending
+            watch.held, watch.acked_version = watch.pending, watch.sent_version or ""
         watch.pending_nonce, watch.pending = "", {}
-        error = (request.error_detail.message or "refused without a reason") if refused else ""
+        error = watch.refusal = (request.error_detail.message or "refused without a reason") if refused else ""
         return Answered(collection=collection, nonce=nonce, error=error, code=request.error_detail.code if refused else 0)
+
+    def sync(self) -> tuple[CollectionSync, ...]:
+        """How far the sink is with each collection that it asked for."""
+        snapshot = self._snapshot or {}
+        return tuple(_sync(watch, snapshot.get(collection) or empty(collection)) for collection, watch in self._watches.items())
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the sink took the newest state of everything that it asked for."""
+        snapshot = self._snapshot or {}
+        return all(w.acked_version == (snapshot.get(c) or empty(c)).version for c, w in self._watches.items())
 
     def next(self) -> mcp.Resources | None:
         """The next response to send now, or None when every watch is answered or waits for its ACK."""
@@ -106,9 +140,19 @@ class Source:
             response.removed_resources.extend(sorted(held.keys() - entries.keys()))
         else:
             response.resources.extend(e.message for e in entries.values())
-        watch.sent_version, watch.pending_nonce = state.version, response.nonce
+        watch.sent_version, watch.pending_nonce, watch.refusal = state.version, response.nonce, ""
         watch.pending = entries
         return response
+
+
+def _sync(watch: _Watch, present: CollectionState) -> CollectionSync:
+    state: Sync = "STALE" if watch.acked_version else "NOT SENT"
+    if watch.refusal:
+        state = "NACK"
+    elif watch.acked_version == present.version:
+        state = "SYNCED"
+    collection = present.version.rpartition("/")[0]
+    return CollectionSync(collection=collection, state=state, wanted=present.version, acked=watch.acked_version, reason=watch.refusal)
 
 
 def _differs(entry: Entry, known: Entry | None) -> bool:

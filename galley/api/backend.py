@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from common.config.resource import ResourceKey
+from common.mcp.publisher import SinkSync
 from galley.analysis import Finding
 from galley.errors import UnavailableError
 from galley.sources.admission import Admission
@@ -24,6 +25,10 @@ class Findings(Protocol):
 
     def of(self, key: ResourceKey, revision: int) -> Sequence[Finding] | None:
         """About one resource; None when this revision of it was not analysed yet."""
+        ...
+
+    def since(self, key: ResourceKey) -> str:
+        """When the verdict on one resource last changed (RFC 3339); empty before its first analysis."""
         ...
 
     def all(self) -> Sequence[Finding]: ...
@@ -47,6 +52,7 @@ class Parts:
     findings: Findings
     traces: Traces = field(default_factory=Traces)
     sources: Sequence[SourceStates] = ()
+    sinks: Callable[[], Sequence[SinkSync]] = tuple
 
 
 @dataclass(slots=True)

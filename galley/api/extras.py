@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from common.config.registry import registry
 from common.identity.tokens import Caller
 from galley.api.backend import Backend
+from galley.distribution.sinks import sink_documents
 from galley.errors import BadRequestError, ForbiddenError
 from galley.store.model import Event
 from galley.store.rows import ACTIONS
@@ -72,6 +73,14 @@ def extra_routes(backend: Backend) -> APIRouter:
         if not _caller(request).has("admin"):
             raise ForbiddenError("the sources name files of this host; it takes the role admin")
         return _json({"items": [state for source in parts.sources for state in source.states()]})
+
+    @router.get("/sinks", response_model=None)
+    async def sinks(request: Request) -> Response:
+        """Who subscribes, and how far each is with each collection; for admins, because a sink's reasons may quote any namespace."""
+        parts = backend()
+        if not _caller(request).has("admin"):
+            raise ForbiddenError("the state of the sinks concerns the whole mesh; it takes the role admin")
+        return _json({"items": sink_documents(parts.sinks())})
 
     return router
 

@@ -49,7 +49,9 @@ def client(tmp_path: Path, signer: TokenSigner) -> Iterator[httpx.AsyncClient]:
     jwks = tmp_path / "jwks.json"
     jwks.write_text(json.dumps(signer.jwks()))
     found: Effective = load(Settings, prefix="X_", flags={"trust_domain": "td<script>"}, config=None, environment={})
-    app = controlz_app("galley", found, {"galley": Life("galley")}, jwks_file=jwks)
+    life = Life("galley")
+    life.shows("sinks", lambda: [{"sink": "pilot"}])
+    app = controlz_app("galley", found, {"galley": life}, jwks_file=jwks)
     yield httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:9876")
 
 
@@ -57,7 +59,7 @@ def bearer(signer: TokenSigner, role: str) -> dict[str, str]:
     return {"authorization": f"Bearer {signer.sign(name='someone', role=role, lifetime=60)}"}
 
 
-TOPICS = ("components", "version", "settings", "scopes", "memory", "tasks", "spans")
+TOPICS = ("components", "version", "settings", "scopes", "memory", "tasks", "spans", "sinks")
 
 
 @pytest.mark.parametrize("topic", TOPICS)
