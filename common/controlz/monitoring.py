@@ -11,11 +11,12 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from common.lifecycle.component import Life
 from common.telemetry.metrics import process_registry
+from common.telemetry.tracing import UNTRACED_HTTP
 
 
 def monitoring_app(lives: Mapping[str, Life]) -> FastAPI:
     """`/ready` is the conjunction of all components in the process and names those that are not ready, with the reason."""
-    app = FastAPI(title="monitoring", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="monitoring", docs_url=None, redoc_url=None, openapi_url=None, telemetry=UNTRACED_HTTP)
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -27,7 +27,7 @@ from common.identity.tokens import Caller, TokenVerifier
 from common.lifecycle.component import Life
 from common.lifecycle.settings import Effective
 from common.telemetry.logging import LEVELS, scopes
-from common.telemetry.tracing import recent_spans
+from common.telemetry.tracing import UNTRACED_HTTP, recent_spans
 
 COOKIE = "fourmast-ctrlz"
 STARTED = time.time()
@@ -83,7 +83,7 @@ def _spans() -> Rows:
 
 def controlz_app(process: str, effective: Effective, lives: Mapping[str, Life], *, jwks_file: Path) -> FastAPI:
     """`jwks_file` holds Citadel's public API keys; while it is missing nobody gets in."""
-    app = FastAPI(title=f"{process} ControlZ", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title=f"{process} ControlZ", docs_url=None, redoc_url=None, openapi_url=None, telemetry=UNTRACED_HTTP)
     verifier = TokenVerifier.from_jwks(jwks_file)
 
     def settings() -> Rows:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import context, trace
 from opentelemetry.sdk.resources import Resource
@@ -15,6 +15,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 KEPT_SPANS = 2_000
+UNTRACED_HTTP: Final[Any] = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+"""`FastAPI(telemetry=UNTRACED_HTTP)`: no spans for single requests, which would come between the steps of a change and push them out."""
 _propagator = TraceContextTextMapPropagator()
 
 Listener = Callable[[ReadableSpan], None]
@@ -75,7 +77,7 @@ def traceparent_of(span: trace.Span) -> str:
 
 
 def continued(traceparent: str, carrier: Mapping[str, Any] | None = None) -> context.Context:
-    """A context that continues the trace of `traceparent`; the current one when it is empty or malformed."""
+    """A context that continues the trace of `traceparent`; one in which a new trace begins when it is empty or malformed."""
     return _propagator.extract(dict(carrier or {"traceparent": traceparent}))
 
 

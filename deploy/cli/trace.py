@@ -66,7 +66,7 @@ def settled(ask: Callable[[], Sequence[Span]], *, age: float, sleep: Callable[[f
         sleep(_PAUSE)
         age += _PAUSE
         before, spans = spans, ask()
-        if len(spans) == len(before) and any(span["name"] in _PROXIES for span in spans):
+        if len(spans) == len(before) and (age > 2 * _PAUSE or any(span["name"] in _PROXIES for span in spans)):
             break
     return spans
 

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from common.identity.http_auth import authenticated
 from common.identity.tokens import TokenVerifier
+from common.telemetry.tracing import UNTRACED_HTTP
 from galley.api import status_object
 from galley.api.backend import Backend
 from galley.api.batch import batch_routes
@@ -21,7 +22,7 @@ from galley.api.traces import accepting, trace_routes
 
 def rest_app(backend: Backend, verifier: TokenVerifier) -> FastAPI:
     """Everything but the version and the probes needs a token signed by Citadel."""
-    app = FastAPI(title="Galley", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Galley", docs_url=None, redoc_url=None, openapi_url=None, telemetry=UNTRACED_HTTP)
     status_object.install(app)
 
     @app.get("/version")

@@ -19,6 +19,7 @@ from common.config.resource import ResourceKey
 from common.identity.http_auth import authenticated, require
 from common.identity.tokens import Caller, TokenVerifier
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from common.telemetry.tracing import UNTRACED_HTTP
 from pilot.api.connection import Connection, synchronization
 from pilot.api.debug_model import model_pages
 from pilot.api.discovery import Discovery
@@ -34,7 +35,7 @@ def debug_app(
     discovery: Discovery, verifier: TokenVerifier, waiting_for: Callable[[], str | None], remark: Callable[[], str | None] = lambda: None
 ) -> FastAPI:
     """`waiting_for` says why Pilot is not ready (None when it is), `remark` what is not as usual although it is."""
-    app = FastAPI(title="Pilot debug", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Pilot debug", docs_url=None, redoc_url=None, openapi_url=None, telemetry=UNTRACED_HTTP)
 
     @app.get("/ready")
     async def ready() -> Response:
