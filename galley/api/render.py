@@ -34,7 +34,8 @@ def as_if(parts: Parts, stored: Stored) -> bytes:
 
 
 def _status(parts: Parts, stored: Stored) -> dict[str, Any]:
-    return status_of(stored, parts.reports.of(stored.key), parts.findings.of(stored.key, stored.revision))
+    findings = parts.findings.of(stored.key, stored.revision)
+    return status_of(stored, parts.reports.of(stored.key), findings, analyzed_since=parts.findings.since(stored.key))
 
 
 def _joined(body: bytes, status: dict[str, Any]) -> bytes:

@@ -16,7 +16,7 @@ from common.config.resource import Resource, ResourceKey
 from galley import metrics
 from galley.analysis import Finding
 from galley.store.model import Event
-from galley.store.store import Store
+from galley.store.store import Store, utc_now
 from galley.store.workloads import Workloads
 
 log = structlog.get_logger("analysis")
@@ -35,12 +35,17 @@ class Analysis:
         self._revision = -1
         self._findings: tuple[Finding, ...] = ()
         self._by_key: Mapping[ResourceKey, tuple[Finding, ...]] = {}
+        self._verdicts: Mapping[ResourceKey, tuple[bool, str]] = {}  # whether something is wrong, and since when it is so
         self._wake = asyncio.Event()
         self._wake.set()
 
     def of(self, key: ResourceKey, revision: int) -> Sequence[Finding] | None:
         """Findings about one resource; None when this revision of it was not analysed yet."""
         return self._by_key.get(key, ()) if revision <= self._revision else None
+
+    def since(self, key: ResourceKey) -> str:
+        """When the verdict on one resource last changed (RFC 3339); empty before its first analysis."""
+        return self._verdicts.get(key, (False, ""))[1]
 
     def all(self) -> Sequence[Finding]:
         return self._findings
@@ -77,6 +82,9 @@ class Analysis:
         for finding in findings:
             if finding.resource is not None:
                 by_key[finding.resource] = (*by_key.get(finding.resource, ()), finding)
+        now, before = utc_now(), self._verdicts
+        verdicts = {r.key: any(finding.level != "Info" for finding in by_key.get(r.key, ())) for r in resources}
+        self._verdicts = {k: known if (known := before.get(k)) and known[0] is bad else (bad, now) for k, bad in verdicts.items()}
         self._revision, self._findings, self._by_key = snapshot.revision, tuple(findings), by_key
         levels = Counter(finding.level for finding in findings)
         for level in ("Error", "Warning", "Info"):

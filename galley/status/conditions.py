@@ -28,8 +28,8 @@ _IDLE: Final = "NotUsed"
 _GALLEY: Final = "galley"
 
 
-def status_of(stored: Stored, reports: Sequence[Report], findings: Sequence[Finding] | None) -> dict[str, Any]:
-    """The status document. `findings` None means that this version was not analysed yet."""
+def status_of(stored: Stored, reports: Sequence[Report], findings: Sequence[Finding] | None, *, analyzed_since: str = "") -> dict[str, Any]:
+    """The status document. `findings` None means that this version was not analysed yet; `analyzed_since` is when that verdict began."""
     version, generation = str(stored.revision), stored.resource.metadata.generation
     current: dict[str, list[Report]] = {PROGRAMMED: [], REJECTED: []}
     for report in reports:
@@ -38,11 +38,14 @@ def status_of(stored: Stored, reports: Sequence[Report], findings: Sequence[Find
     refusals = [report for report in current.pop(REJECTED) if report.verdict == "True"]
     conditions = [
         _condition(ACCEPTED, "True", "Valid", f"stored as revision {version}", _GALLEY),
-        _analyzed(findings),
+        _analyzed(findings) | ({"lastTransitionTime": analyzed_since} if analyzed_since else {}),
         *(_merged(type_, found) for type_, found in current.items() if found),
         *([_merged(REJECTED, refusals)] if refusals else []),
     ]
-    status: dict[str, Any] = {"conditions": [{**condition, "observedGeneration": generation} for condition in conditions]}
+    # Kubernetes' form demands the time. Accepted has been true since the object was created; so far nothing else was said of a new one.
+    created = stored.resource.metadata.creationTimestamp
+    always = {"observedGeneration": generation, "lastTransitionTime": created}
+    status: dict[str, Any] = {"conditions": [{**always, **condition} for condition in conditions]}
     if findings:
         status["validationMessages"] = [_message(finding) for finding in findings]
     return status
