@@ -97,7 +97,7 @@ def decode(body: bytes) -> Resource[Any]:
     """Read canonical JSON (or any JSON of the same shape). Unknown fields are ignored, so that versions of the parts may differ."""
     try:
         return from_document(msgspec.json.decode(body, type=dict[str, Any]))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DecodeError(str(error)) from error
 
 

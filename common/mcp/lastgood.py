@@ -41,7 +41,7 @@ class LastGood:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 file = msgspec.json.decode(path.read_bytes(), type=_File)
-            except (OSError, msgspec.DecodeError) as error:
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
                 log.warning("a last good collection cannot be read; waiting for Galley instead", file=str(path), reason=str(error))
                 continue
             held: dict[str, Resource[Any]] = {}

@@ -43,7 +43,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "delete": Entry("deploy.cli.delete:delete", "Delete resources, by name or as files have them."),
     },
     "Before you apply": {
-        "validate": Entry("deploy.cli.validate:validate", "Check files without a mesh: structure and rules."),
+        "validate": Entry("deploy.cli.validate:validate", "Check files, with or without a mesh: structure and rules."),
         "analyze": Entry("deploy.cli.analyze:analyze", "Find what does not fit together, in files or in the mesh."),
         "expr": Entry("deploy.cli.expr:expr", "Evaluate an expression of Mixer's language."),
     },

@@ -81,7 +81,7 @@ async def _read(request: Request) -> Batch:
     raw = await read_bytes(request)
     try:
         batch = msgspec.json.decode(raw, type=Batch)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(f"the batch cannot be read: {error}") from error
     if len(batch.items) > MOST_ITEMS:
         raise BadRequestError(f"a batch has at most {MOST_ITEMS} items, this one {len(batch.items)}; split it")

@@ -30,7 +30,7 @@ async def read_json(request: Request, *, limit: int = LARGEST) -> Any:
     raw = await read_bytes(request, limit=limit)
     try:
         return msgspec.json.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequestError(f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise BadRequestError("the body is nested too deeply") from error

@@ -91,7 +91,7 @@ def rollback_routes(backend: Backend) -> APIRouter:
 async def _read(request: Request, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(await read_bytes(request), type=shape)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestError(f"the request cannot be read: {error}") from error
 
 

@@ -48,6 +48,10 @@ class DocumentResult(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         located.sort(key=lambda each: (each.line or 0, each.column or 0))
         return msgspec.structs.replace(self, problems=tuple(located))
 
+    def without_problems(self) -> DocumentResult:
+        """The same document, not judged yet."""
+        return msgspec.structs.replace(self, problems=())
+
 
 def validate_documents(
     text: bytes,

@@ -44,7 +44,7 @@ def answer(body: bytes, admit: Admit) -> dict[str, Any]:
         review = msgspec.json.decode(body, type=Review)
         if review.api_version not in API_VERSIONS or review.kind != "AdmissionReview":
             raise msgspec.ValidationError(f"{review.api_version} {review.kind} is not an AdmissionReview of {' or '.join(API_VERSIONS)}")
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         metrics.VALIDATION_FAILED.add(1, "", "", "", "yaml_decode_error")
         return _review(API_VERSIONS[0], {"uid": "", "allowed": False, "status": {"message": f"cannot read the AdmissionReview: {error}"}})
     return _review(review.api_version, {"uid": review.request.uid, **_decide(review.request, admit)})

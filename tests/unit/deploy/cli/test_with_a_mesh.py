@@ -209,3 +209,41 @@ def test_a_refusal_says_what_the_server_said() -> None:
     assert str(RefusedError(403, {"message": "no"})) == "no"
     assert str(RefusedError(404, {"detail": {"code": "X", "message": "not here"}})) == "not here"
     assert str(RefusedError(500, {})) == "the server answered 500"
+
+
+RULE = (
+    "apiVersion: config.istio.io/v1alpha2\nkind: rule\nmetadata: {name: r}\nspec:\n"
+    "  match: my.flag\n  actions: [{handler: h, instances: [i]}]\n"
+)
+
+
+async def test_validate_may_ask_the_mesh(mesh: Mesh, one_galley: RunningGalley, tmp_path: Path) -> None:
+    rule = tmp_path / "rule.yaml"
+    rule.write_text(RULE + "---\nspec: [\n")
+    ran = await mesh("validate", "-f", str(rule), "--server", "-o", "json")
+    assert ran.code == 65
+    first, second = json.loads(ran.out)
+    assert (first["resource"], first["valid"], first["errors"][0]["path"], first["errors"][0]["line"]) == (
+        "rule default/r",
+        False,
+        "spec.match",
+        5,
+    )
+    assert not second["valid"]
+    manifest = {"apiVersion": "config.istio.io/v1alpha2", "kind": "attributemanifest", "metadata": {"name": "m"}}
+    await one_galley.apply({**manifest, "spec": {"attributes": {"my.flag": {"valueType": "BOOL"}}}})
+    rule.write_text(RULE)
+    assert (await mesh("validate", "-f", str(rule))).code == 65
+    ran = await mesh("validate", "-f", str(rule), "--server")
+    assert (ran.code, ran.out) == (0, "✔ 1 resource valid\n")
+    assert (await mesh("get", "rules")).out == ""
+
+
+async def test_what_is_not_enforced_is_said_when_it_is_applied(mesh: Mesh) -> None:
+    spec = "spec: {patterns: [{httpMethod: GET, uriTemplate: /}]}\n"
+    text = f"apiVersion: config.istio.io/v1alpha2\nkind: HTTPAPISpec\nmetadata: {{name: x}}\n{spec}"
+    ran = await mesh("apply", "-f", "-", stdin=text)
+    assert (ran.code, ran.out) == (0, "HTTPAPISpec default/x created\n")
+    assert ran.err == "⚠ HTTPAPISpec default/x: HTTPAPISpec has no effect, as in Istio 1.4\n"
+    ran = await mesh("validate", "-f", "-", "-o", "json", stdin=text)
+    assert (ran.code, json.loads(ran.out)[0]["warnings"]) == (0, ["HTTPAPISpec has no effect, as in Istio 1.4"])
