@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 _LEVELS: Final = ("Error", "Warning", "Info")
 _COLOURS: Final = {"Error": "red", "Warning": "yellow", "Info": "cyan"}
+
+
+class Located(NamedTuple):
+    """A finding with file and line of its field, or of the nearest thing around it; without them when it is in the mesh only."""
+
+    finding: Finding
+    file: str = ""
+    line: int | None = None
 
 
 def _list_codes(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -62,33 +70,38 @@ def analyze(
     A resource can say itself what not to report about it, by the annotation galley.istio.io/analyze-suppress: "IST0101,IST0118".
     """
     from galley.analysis import LEVELS
-    from galley.validation import validate_files
+    from galley.validation import Context, validate_files
 
     names = (*files, *filenames)
     if only_new and not (use_mesh and names):
         raise click.UsageError("--new compares files with the mesh: it needs -k and files")
-    results = validate_files(read_files(names), default_namespace=namespace)
     mesh = _mesh_resources(kubeconfig) if use_mesh or not names else {}
-    found = [each for each in (*_unreadable(results), *_analysed(mesh, results, only_new=only_new)) if not suppress.covers(each)]
-    shown = [each for each in found if LEVELS.index(each.level) <= _rank(output_threshold)]
-    places = {result.resource.key: result for result in results if result.resource is not None}
+    results = validate_files(read_files(names), default_namespace=namespace, context=Context().with_resources(mesh.values()))
+    found = [each for each in _analysed(mesh, results, only_new=only_new) if not suppress.covers(each.finding)]
+    shown = [each for each in found if LEVELS.index(each.finding.level) <= _rank(output_threshold)]
     if output:
-        print_value([_as_value(each, places) for each in shown], output)
+        print_value([_as_value(each) for each in shown], output)
     else:
-        _print_findings(shown, places)
-    sys.exit(FINDINGS if any(LEVELS.index(each.level) <= _rank(failure_threshold) for each in found) else 0)
+        _print_findings(shown)
+    sys.exit(FINDINGS if any(LEVELS.index(each.finding.level) <= _rank(failure_threshold) for each in found) else 0)
 
 
-def _analysed(mesh: Mapping[ResourceKey, Resource[Any]], results: Sequence[DocumentResult], *, only_new: bool) -> Sequence[Finding]:
-    """Files win over what the mesh has of the same name."""
+def _analysed(mesh: Mapping[ResourceKey, Resource[Any]], results: Sequence[DocumentResult], *, only_new: bool) -> Sequence[Located]:
+    """Files win over what the mesh has of the same name; they were validated when they were read."""
     from galley.analysis import analyze as run
+    from galley.analysis.analysers import ANALYSERS, order
+    from galley.analysis.schema import schema_errors
 
-    resources = {**mesh, **{result.resource.key: result.resource for result in results if result.resource is not None}}
-    found = run(resources.values())
-    if not only_new:
-        return found
-    before = set(run(mesh.values()))
-    return [each for each in found if each not in before]
+    written: dict[ResourceKey, DocumentResult] = {}
+    for result in results:
+        if result.resource is not None:
+            written.setdefault(result.resource.key, result)  # a second one of the same name is a mistake of its own
+    stored = [resource for key, resource in mesh.items() if key not in written]
+    together = [*stored, *(result.resource for result in written.values() if result.resource is not None)]
+    relations = [analyser for analyser in ANALYSERS if analyser is not schema_errors]
+    found = [*_invalid(results), *(_located(each, written) for each in (*run(stored, [schema_errors]), *run(together, relations)))]
+    before = set(run(mesh.values())) if only_new else set()
+    return sorted((each for each in found if each.finding not in before), key=lambda each: order(each.finding))
 
 
 def _rank(level: str) -> int:
@@ -103,37 +116,31 @@ def _mesh_resources(kubeconfig: str | None) -> dict[ResourceKey, Resource[Any]]:
         return {resource.key: resource for resource in all_resources(galley)}
 
 
-def _unreadable(results: Sequence[DocumentResult]) -> list[Finding]:
-    """Documents whose structure is wrong take no part in the analysis, but are not passed over."""
-    from galley.analysis.codes import SCHEMA_VALIDATION_ERROR
-    from galley.analysis.finding import Finding
+def _invalid(results: Sequence[DocumentResult]) -> Iterator[Located]:
+    """What validation says. A document whose structure is wrong has no resource and takes no part in the rest, but is not passed over."""
+    from common.config.problem import parse_path
+    from galley.analysis.analysers import suppressed_codes
+    from galley.analysis.codes import SCHEMA_VALIDATION_ERROR as RULE
+    from galley.analysis.finding import finding
 
-    rule = SCHEMA_VALIDATION_ERROR
-    return [
-        Finding(
-            code=rule.code,
-            name=rule.name,
-            level=rule.level,
-            resource=None,
-            path=found.path,
-            message=rule.says(f"{result.name} ({result.file}:{found.line or 1}): {found}"),
-        )
-        for result in results
-        if result.resource is None
-        for found in result.problems
-    ]
+    for result in results:
+        if result.resource is not None and suppressed_codes(result.resource) & {RULE.code, "*"}:
+            continue
+        for found in result.problems:
+            about = "" if result.resource is not None else f"{result.name} ({result.file}:{found.line or 1}): "
+            yield Located(finding(RULE, result.resource, parse_path(found.path), RULE.says(f"{about}{found}")), result.file, found.line)
 
 
-def _place(found: Finding, places: Mapping[ResourceKey, DocumentResult]) -> tuple[str, int | None] | None:
-    """File and line of the field, or of the nearest thing around it; None for what is in the mesh only."""
-    result = places.get(found.resource) if found.resource is not None else None
+def _located(found: Finding, written: Mapping[ResourceKey, DocumentResult]) -> Located:
+    result = written.get(found.resource) if found.resource is not None else None
     if result is None:
-        return None
+        return Located(found)
     position = result.document.position(found.path)
-    return result.file, position.line if position else None
+    return Located(found, result.file, position.line if position else None)
 
 
-def _as_value(found: Finding, places: Mapping[ResourceKey, DocumentResult]) -> dict[str, Any]:
+def _as_value(located: Located) -> dict[str, Any]:
+    found = located.finding
     value: dict[str, Any] = {
         "code": found.code,
         "level": found.level,
@@ -142,16 +149,15 @@ def _as_value(found: Finding, places: Mapping[ResourceKey, DocumentResult]) -> d
     }
     if found.path:
         value["path"] = found.path
-    if (place := _place(found, places)) is not None:
-        value["file"], value["line"] = place
+    if located.file:
+        value["file"], value["line"] = located.file, located.line
     return value
 
 
-def _print_findings(findings: Sequence[Finding], places: Mapping[ResourceKey, DocumentResult]) -> None:
-    for found in findings:
+def _print_findings(findings: Sequence[Located]) -> None:
+    for found, file, line in findings:
         level = click.style(found.level, fg=_COLOURS[found.level])
-        place = _place(found, places)
-        where = f" {place[0]}:{place[1]}" if place is not None and place[1] else ""
+        where = f" {file}:{line}" if line else ""
         about = f" ({found.resource}{where})" if found.resource is not None else ""
         click.echo(f"{level} [{found.code}]{about} {found.message}")
     if not findings:

@@ -40,6 +40,8 @@ def history_of(galley: Connection, kind: Kind, namespace: str, name: str) -> lis
 def at_revision(history: Sequence[Revision], number: int) -> Revision | None:
     """The state of an object when `number` was the newest revision; None when it did not exist then."""
     event = next((each for each in history if each["revision"] <= number), None)
+    if event is None and len(history) >= _MOST:
+        raise CliError(f"revision {number} is older than the {_MOST} newest of this object; only these can be shown")
     return event if event is not None and event["action"] != "delete" else None
 
 

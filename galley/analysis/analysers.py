@@ -69,7 +69,12 @@ def analyze(resources: Iterable[Resource[Any]], analysers: Iterable[Analyser] = 
     view = View(resources)
     suppressed = {resource.key: codes for resource in view.resources if (codes := suppressed_codes(resource))}
     found = [each for analyser in analysers for each in _run(analyser, view) if not _is_suppressed(each, suppressed)]
-    return tuple(sorted(found, key=lambda each: (LEVELS.index(each.level), each.code, each.resource or (), each.path, each.message)))
+    return tuple(sorted(found, key=order))
+
+
+def order(found: Finding) -> tuple[Any, ...]:
+    """Sorts findings as people read them: worst first."""
+    return (LEVELS.index(found.level), found.code, found.resource or (), found.path, found.message)
 
 
 def suppressed_codes(resource: Resource[Any]) -> frozenset[str]:

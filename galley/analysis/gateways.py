@@ -23,8 +23,8 @@ from galley.validation import hosts
 from galley.validation.primitives import each
 
 _INGRESS: Final = {"istio": "ingressgateway"}
-_INGRESS_PORTS: Final = frozenset({80, 443, 31400, 15443})
-"""What the standard ingress gateway serves, assumed while it is not there to be asked."""
+_INGRESS_PORTS: Final = frozenset({80, 443, 8080, 8443, 31400, 15443})
+"""What the standard ingress gateway serves, assumed while it is not there to be asked: Istio 1.4's ports, and those that need no root."""
 
 
 def selectors_and_ports(view: View) -> Iterator[Finding]:

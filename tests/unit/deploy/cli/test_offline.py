@@ -132,6 +132,15 @@ def test_a_resource_may_ask_not_to_be_told(fourmast_run: Run, file: Callable[[st
     assert fourmast_run("analyze", file(quiet)).out == "✔ No validation issues found.\n"
 
 
+def test_the_same_resource_twice_is_told_where_it_stands(fourmast_run: Run, tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(GOOD)
+    ran = fourmast_run("analyze", "-f", str(tmp_path))
+    assert ran.code == 79
+    assert ran.out.startswith(f"Error [IST0106] (Service default/reviews {tmp_path}/b.yaml:")
+    assert ran.out.endswith(f"is defined twice; first in {tmp_path}/a.yaml:1\n")
+
+
 def test_analyze_lists_what_it_can_find(fourmast_run: Run) -> None:
     listed = fourmast_run("analyze", "-L").out
     assert "IST0101   ReferencedResourceNotFound " in listed

@@ -14,7 +14,7 @@ import pytest
 from galley.analysis import analyze
 from galley.analysis.codes import INEFFECTIVE_POLICY, INTERNAL_ERROR, NOT_APPLICABLE, NOT_ENFORCED, RULES
 from galley.analysis.reference import ISTIO_1_4, page
-from galley.validation import validate_documents
+from galley.validation import validate_documents, validate_files
 
 ROOT = Path(__file__).parents[4]
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -66,3 +66,11 @@ def test_every_code_of_istio_is_reported_or_explained() -> None:
 
 def test_the_reference_page_is_that_of_these_codes() -> None:
     assert (ROOT / "docs/reference/analysis.md").read_text() == page(), "write it with python -m galley.analysis.reference"
+
+
+def test_no_analyser_fails_on_anything_that_can_be_written() -> None:
+    files = [*(ROOT / "tests/unit/galley").rglob("fixtures/**/*.yaml"), *(ROOT / "deploy/samples").rglob("config/**/*.yaml")]
+    results = validate_files((str(path), path.read_bytes()) for path in files if path.stat().st_size < 100_000)
+    resources = [result.resource for result in results if result.resource is not None]
+    assert len({resource.kind for resource in resources}) > 20, "also kinds that no fixture here has"
+    assert [str(found) for found in analyze(resources) if found.code == INTERNAL_ERROR.code] == []
