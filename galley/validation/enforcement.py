@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from common.config.kinds.api_spec import HTTP_API_SPEC, HTTP_API_SPEC_BINDING
-from common.config.kinds.authentication import Policy
+from common.config.kinds.authentication import MESH_POLICY, POLICY, Policy
 from common.config.kinds.authorization import AUTHORIZATION_POLICY
 from common.config.kinds.ingress import INGRESS, INGRESS_EXTENSIONS, INGRESS_V1BETA1
 from common.config.kinds.legacy_mixer import LEGACY_ADAPTERS, LEGACY_TEMPLATES
@@ -49,6 +49,9 @@ NOT_ENFORCED: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Collection to what that means for the user."""
 
+PARTLY_ENFORCED: Final[Mapping[str, str]] = MappingProxyType(_of((POLICY, MESH_POLICY), "tokens (`jwt`) are not checked"))
+"""Collections of which a part is not enforced: `_tokens` says it at the field."""
+
 NEVER_READ: Final = frozenset({HTTP_API_SPEC.collection, HTTP_API_SPEC_BINDING.collection})
 """Istio 1.4 accepted these, and no proxy of it read them."""
 
@@ -61,7 +64,7 @@ def gaps(resource: Resource[Any]) -> Iterator[Gap]:
         yield Gap((), f"{kind.name} is stored but not enforced by this version: {consequence}")
     elif kind.collection in NEVER_READ:
         yield Gap((), f"{kind.name} has no effect, as in Istio 1.4", is_error=False)
-    elif isinstance(resource.spec, Policy):
+    elif kind.collection in PARTLY_ENFORCED:
         yield from _tokens(resource.spec)
 
 
