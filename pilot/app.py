@@ -70,13 +70,12 @@ class Pilot:
             reporter = StatusReporter(identity, settings.galley_status_address)
             report = reporter.report if settings.galley_status_address else _nobody
             reports, distribution = Reports(report, discovery.version_of), Distribution(discovery, report)
-            reports.changed = distribution.changed
+            reports.changed = discovery.published = distribution.changed
 
             def changed(trigger: str, traceparent: str) -> None:
                 if configuration.is_complete:
                     touched = configuration.take_touched()
                     discovery.changed(configuration.snapshot, trigger=trigger, traceparent=traceparent, touched=touched)
-                    distribution.changed(touched)
 
             configuration.changed = changed
             await asyncio.to_thread(configuration.restore)

@@ -47,12 +47,12 @@ class GrpcConfigSource:
                 try:
                     await converse(sink, self._responses(call), call.write, on_change)
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-                    self.lost = f"{address}: {_reason(error)}"
-                    raise ConnectionError(self.lost) from error
+                    self.lost = f"{address} does not answer"
+                    raise ConnectionError(f"{address}: {_reason(error)}") from error
                 finally:
                     call.cancel()
-            self.lost = f"{address}: Galley ended the stream"
-            raise ConnectionError(self.lost)
+            self.lost = f"{address} ended the stream"
+            raise ConnectionError(f"{address}: Galley ended the stream")
 
         await keep(attempt, stopping)
 

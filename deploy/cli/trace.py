@@ -102,11 +102,11 @@ def summary(spans: Sequence[Span]) -> str:
     taken = [span for span in proxies if not span.get("failed")]
     number = len({span["attributes"]["proxy"] for span in taken if span["name"] == "pilot.proxy"})
     number += sum(int(span["attributes"]["proxies"]) for span in taken if span["name"] == "pilot.proxies")
-    text = "no proxy needed anything new"
+    refused = len(proxies) - len(taken)
+    text = "taken by no proxy" if refused else "no proxy needed anything new"
     if taken:
         last = _ms(max(span["end"] for span in taken) - begin)
         text = f"taken by {number} {'proxy' if number == 1 else 'proxies'}, the last one {last} after it was accepted"
-    refused = len(proxies) - len(taken)
     return f"{text}; refused by {refused}" if refused else text
 
 

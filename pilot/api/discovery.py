@@ -69,6 +69,8 @@ class Discovery:
         self._since: dict[ResourceKey, int] = {}
         self._most_remembered = MOST_DELETED
         self.propagation = Propagation()
+        self.published: Callable[[Collection[ResourceKey]], None] = lambda touched: None
+        """Called with the objects that changed in an epoch when it has been offered to all proxies."""
         self._triggers: set[str] = set()
         self._numbers = itertools.count(1)
         self._versions = itertools.count(1)
@@ -166,6 +168,7 @@ class Discovery:
         offered = self.propagation.offering(epoch.number, touched, traces, began=began_ns, built=built_ns)
         await self._publish(epoch)
         offered(len(self.connections))
+        self.published(touched)
         if len(self._since) > self._most_remembered:
             self._since = {key: number for key, number in self._since.items() if self.version_of(key) is not None}
             self._most_remembered = MOST_DELETED + 2 * len(self._since)

@@ -129,7 +129,7 @@ def _parse(kind: Any, raw: bytes) -> Any:
 
 
 def _error(message: Any) -> str | None:
-    return message.error_detail.message or "no reason given" if message.HasField("error_detail") else None
+    return message.error_detail.message.strip() or "no reason given" if message.HasField("error_detail") else None
 
 
 def _node(message: Any) -> Node | None:
