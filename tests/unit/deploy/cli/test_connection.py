@@ -170,7 +170,7 @@ SYNCZ = [
         "states": {
             "cluster": {"state": "SYNCED"},
             "listener": {
-                "state": "SYNCED",
+                "state": "REJECTED",
                 "rejected": [
                     {
                         "resource": "0.0.0.0_9080",
@@ -259,8 +259,7 @@ def test_proxy_status_has_istioctls_columns_and_names_the_cause_of_a_refusal(fou
     assert lines[2].replace("NOT SENT", "NOT-SENT").split() == [
         "reviews.default",
         "SYNCED",
-        "SYNCED",
-        "(refused)",
+        "REJECTED",
         "STALE",
         "NOT-SENT",
         "1.4.10",
