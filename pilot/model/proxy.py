@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 from common.mesh.names import SERVICE_DOMAIN
 from common.mesh.node import InterceptionMode, NodeId, NodeMetadata, ProxyType
+from pilot.model.labels import label_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,21 @@ class Proxy:
     application_address: str = "127.0.0.1"
     """Where its inbound clusters find the application."""
     locality: str = ""
+    view: Hashable = field(init=False, repr=False, compare=False)
+    """Everything but its name and account, as one value: proxies that are alike in it are planned for once."""
+
+    def __post_init__(self) -> None:
+        view = (
+            self.type,
+            self.namespace,
+            self.addresses,
+            label_set(self.labels),
+            self.interception,
+            self.outbound_bind,
+            self.application_address,
+            self.locality,
+        )
+        object.__setattr__(self, "view", view)
 
     @property
     def domain(self) -> str:

@@ -20,7 +20,7 @@ from pilot.model.digest import combine, resource_digest, value_digest
 from pilot.model.gateways import Gateways
 from pilot.model.memo import Memo
 from pilot.model.mesh import mesh_config
-from pilot.model.scope import Scope
+from pilot.model.scope import Scope, Seen
 from pilot.model.virtual_services import RoutingRules
 from pilot.registry.catalog import COLLECTIONS as SERVICE_COLLECTIONS
 from pilot.registry.catalog import Digested, ServiceCatalog
@@ -116,9 +116,9 @@ class PushContext:
         """Everything that Mixer's answers depend on, by stored version: what the policy epoch of cached checks is made of."""
         self.check_digest = combine((value_digest(self.policy_versions), *(self.digests[name] for name in _CHECK_COLLECTIONS)))
         self.memo = Memo(previous.memo if previous is not None else None)
-        self.plans = Memo()
-        """What was planned for this snapshot; unlike `memo` it is forgotten with it, because its keys do not hold what it depends on."""
         self._scopes: dict[str, Scope] = {}
+        self._seen: dict[str, Seen] = {}
+        self._serving: dict[str, bytes] = {}
         self._previous = None  # only building may look back: a chain of snapshots would never be freed
 
     @classmethod
@@ -128,21 +128,24 @@ class PushContext:
         Never raises for a bad object: an object that cannot be used is left out. The caller must not change `resources` afterwards.
         """
         push = cls(resources, previous)
-        if (
-            previous is not None
-            and push.routing is previous.routing
-            and push.destinations is previous.destinations
-            and push.catalog.digest == previous.catalog.digest
-        ):
-            push._scopes.update(previous._scopes)
+        if previous is not None and push.destinations is previous.destinations and push.catalog.digest == previous.catalog.digest:
+            push._seen.update(previous._seen)
+            if push.routing is previous.routing:
+                push._scopes.update(previous._scopes)
         return push
 
     def scope(self, namespace: str) -> Scope:
         """What proxies of this namespace see."""
         known = self._scopes.get(namespace)
         if known is None:
-            known = self._scopes.setdefault(namespace, Scope(namespace, self.catalog.services, self.routing, self.destinations))
+            seen = self._seen.get(namespace) or self._seen.setdefault(namespace, Seen(namespace, self.catalog.services, self.destinations))
+            known = self._scopes.setdefault(namespace, Scope(seen, self.routing))
         return known
+
+    def serving_digest(self, namespace: str) -> bytes:
+        """`ServiceCatalog.serving_digest`, remembered."""
+        known = self._serving.get(namespace)
+        return known if known is not None else self._serving.setdefault(namespace, self.catalog.serving_digest(namespace))
 
     def _unless_changed(self, collections: tuple[str, ...], take: Callable[[PushContext], T], make: Callable[[], T]) -> T:
         """The previous snapshot's index if nothing that it was made of changed (MeshConfig belongs to every index)."""

@@ -17,10 +17,10 @@ from pilot.model.service import Service
 from pilot.model.virtual_services import MESH, RoutingRule, RoutingRules
 
 
-class Scope:
-    """The view from one namespace. Immutable; what is derived from it is computed when first asked for."""
+class Seen:
+    """Services visible from one namespace, with their destination rules. Kept from push to push while neither changes."""
 
-    def __init__(self, namespace: str, services: Iterable[Service], routing: RoutingRules, destinations: DestinationRules):
+    def __init__(self, namespace: str, services: Iterable[Service], destinations: DestinationRules):
         self.namespace = namespace
         self._destinations = destinations
         self._found: dict[Service, HostRule | None] = {}
@@ -33,32 +33,62 @@ class Scope:
                 chosen[service.hostname] = service
         self.by_host = chosen
         self.services = tuple(sorted(chosen.values(), key=lambda service: (service.created, service.key)))
-        self.rules = routing.visible_from(namespace)
 
     @cached_property
-    def mesh_rules(self) -> tuple[RoutingRule, ...]:
-        """Routing rules for sidecars."""
-        return tuple(rule for rule in self.rules if MESH in rule.gateways)
-
-    @cached_property
-    def _by_port(self) -> dict[int, tuple[Service, ...]]:
+    def by_port(self) -> dict[int, tuple[Service, ...]]:
         found: dict[int, list[Service]] = {}
         for service in self.services:
             for number in dict.fromkeys(port.number for port in service.ports):
                 found.setdefault(number, []).append(service)
         return {number: tuple(services) for number, services in found.items()}
 
-    def on_port(self, number: int) -> tuple[Service, ...]:
-        """Services that have this port."""
-        return self._by_port.get(number, ())
-
-    @property
-    def ports(self) -> tuple[int, ...]:
-        return tuple(sorted(self._by_port))
-
     @cached_property
     def wildcard_services(self) -> tuple[Service, ...]:
         return tuple(service for service in self.services if hosts.is_wildcard(service.hostname))
+
+    def destination_rule(self, service: Service) -> HostRule | None:
+        if service not in self._found:
+            self._found[service] = self._destinations.find(self.namespace, service)
+        return self._found[service]
+
+    @cached_property
+    def services_digest(self) -> bytes:
+        return combine(service.digest for service in self.services)
+
+    @cached_property
+    def destinations_digest(self) -> bytes:
+        found = (self.destination_rule(service) for service in self.services)
+        return combine(rule.digest if rule is not None else b"" for rule in found)
+
+    @cached_property
+    def targets_digest(self) -> bytes:
+        return combine((self.services_digest, self.destinations_digest))
+
+
+class Scope:
+    """The view from one namespace. Immutable; what is derived from it is computed when first asked for."""
+
+    def __init__(self, seen: Seen, routing: RoutingRules):
+        self._seen = seen
+        self.namespace, self.by_host, self.services = seen.namespace, seen.by_host, seen.services
+        self.rules = routing.visible_from(seen.namespace)
+
+    @cached_property
+    def mesh_rules(self) -> tuple[RoutingRule, ...]:
+        """Routing rules for sidecars."""
+        return tuple(rule for rule in self.rules if MESH in rule.gateways)
+
+    def on_port(self, number: int) -> tuple[Service, ...]:
+        """Services that have this port."""
+        return self._seen.by_port.get(number, ())
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return tuple(sorted(self._seen.by_port))
+
+    @property
+    def wildcard_services(self) -> tuple[Service, ...]:
+        return self._seen.wildcard_services
 
     @cached_property
     def source_label_sets(self) -> tuple[LabelSet, ...]:
@@ -75,20 +105,22 @@ class Scope:
 
     def destination_rule(self, service: Service) -> HostRule | None:
         """The rule that governs a service for clients here."""
-        if service not in self._found:
-            self._found[service] = self._destinations.find(self.namespace, service)
-        return self._found[service]
+        return self._seen.destination_rule(service)
 
-    @cached_property
+    @property
     def services_digest(self) -> bytes:
-        return combine(service.digest for service in self.services)
+        return self._seen.services_digest
 
     @cached_property
     def rules_digest(self) -> bytes:
         return combine(rule.digest for rule in self.rules)
 
-    @cached_property
+    @property
     def destinations_digest(self) -> bytes:
         """Hash of the destination rules in force, service by service."""
-        found = (self.destination_rule(service) for service in self.services)
-        return combine(rule.digest if rule is not None else b"" for rule in found)
+        return self._seen.destinations_digest
+
+    @property
+    def targets_digest(self) -> bytes:
+        """Hash of the services and of the destination rules in force: what the names of endpoints mean here."""
+        return self._seen.targets_digest

@@ -32,7 +32,7 @@ from pilot.networking.inbound import Inbound
 from pilot.networking.names import ClusterName
 from pilot.networking.resource import Generated
 
-__all__ = ["Generated", "GroupKey", "fingerprint", "generate", "plan"]
+__all__ = ["Generated", "GroupKey", "basis", "fingerprint", "generate", "plan"]
 
 
 class GroupKey(NamedTuple):
@@ -59,7 +59,8 @@ def plan(push: PushContext, proxy: Proxy, type_url: str, names: Collection[str] 
         locality = proxy.locality if push.mesh.localityLbSetting is not None else ""
         if not isinstance(names, frozenset):
             return _endpoints(push, proxy.namespace, locality, names or ())
-        return push.plans.get((proxy.namespace, locality, names), lambda: _endpoints(push, proxy.namespace, locality, names))
+        key = ("endpoints", push.mesh_digest, push.scope(proxy.namespace).targets_digest, locality, names)
+        return push.memo.get(key, lambda: _endpoints(push, proxy.namespace, locality, names))
     return ()
 
 
@@ -109,14 +110,25 @@ def _endpoint_group(push: PushContext, namespace: str, locality: str, name: str)
 
 
 def _inbound(push: PushContext, proxy: Proxy) -> Inbound:
-    who = (proxy.namespace, label_set(proxy.labels), proxy.addresses, proxy.interception, proxy.application_address)
-    return push.plans.get(("inbound", who), lambda: Inbound.of(push, proxy))
+    key = ("inbound", push.mesh_digest, push.authentication_digest, push.serving_digest(proxy.namespace), proxy.view)
+    return push.memo.get(key, lambda: Inbound.of(push, proxy))
 
 
 def _met(push: PushContext, proxy: Proxy) -> tuple[LabelSet, ...]:
     """Which `sourceLabels` conditions the proxy meets."""
     conditions = push.scope(proxy.namespace).source_label_sets
     return tuple(condition for condition in conditions if selects(dict(condition), proxy.labels))
+
+
+def basis(push: PushContext, type_url: str) -> Hashable:
+    """Equal in two pushes only if `plan` and `fingerprint` answer alike for every proxy and key of this type: nobody need be asked again."""
+    catalog = push.catalog
+    if type_url == TYPE_ENDPOINT:
+        return (catalog, push.destinations, push.authentication_digest)
+    inbound = (catalog.digest, catalog.all_serving_digest, push.authentication_digest)
+    if type_url == TYPE_CLUSTER:
+        return (*inbound, push.destinations, catalog.accounts_digest, catalog.inlined_digest)
+    return (*inbound, push.destinations, push.routing, push.gateways, push.check_digest)
 
 
 def fingerprint(push: PushContext, key: GroupKey) -> Hashable:

@@ -197,14 +197,14 @@ class OutboundRoutes:
         return (push.mesh_digest, scope.services_digest, scope.rules_digest, scope.destinations_digest)
 
     def generate(self, push: PushContext) -> Iterator[Generated]:
-        configuration, sources = outbound_routes(
+        body, sources = outbound_routes(
             push.scope(self.namespace),
             self.name,
             Place(self.port, frozenset({MESH}), self.met),
             allow_any=push.mesh.outboundTrafficPolicy.mode == "ALLOW_ANY",
             memo=push.memo,
         )
-        yield generated(self.name, configuration, sources)
+        yield Generated(self.name, body, sources)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -71,7 +72,7 @@ class InboundPort:
         return self.services[0].protocol
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Inbound:
     """Everything that inbound resources depend on besides the mesh's settings."""
 
@@ -82,6 +83,14 @@ class Inbound:
     bind: str
     """Where the listeners are bound, port by port; empty when one virtual listener catches all (REDIRECT)."""
     application: str
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Computed once: it is a part of every key of a proxy's own groups, and those are looked up for each proxy at each push."""
+        return hash((self.namespace, self.ports, self.other_ports, self.bind, self.application))
 
     @classmethod
     def of(cls, push: PushContext, proxy: Proxy) -> Inbound:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 from typing import Any
 
 from common.config.kinds.core import ENDPOINTS, SERVICE
@@ -18,7 +19,7 @@ from common.config.resource import Resource, ResourceKey
 from pilot.model.digest import combine
 from pilot.model.labels import selects
 from pilot.model.order import is_private
-from pilot.model.service import NO_ENDPOINTS, Endpoint, EndpointSet, Service, ServiceKey
+from pilot.model.service import NO_ENDPOINTS, Endpoint, EndpointSet, Resolution, Service, ServiceKey
 from pilot.registry import kubernetes, service_entry
 from pilot.registry.workloads import NO_WORKLOADS, Workload, WorkloadIndex
 
@@ -128,6 +129,17 @@ class ServiceCatalog:
     def serving_digest(self, namespace: str) -> bytes:
         """Hash of all that `served_by`, `workload_at` and the endpoints of services without a selector say to proxies of a namespace."""
         return combine((self.digest, self._listed_digest, self._workloads.get(namespace, NO_WORKLOADS).targets_digest))
+
+    @cached_property
+    def all_serving_digest(self) -> bytes:
+        """`serving_digest` of all namespaces."""
+        return combine(self.serving_digest(namespace) for namespace in sorted(self._workloads))
+
+    @cached_property
+    def inlined_digest(self) -> bytes:
+        """Hash of the endpoints that clusters carry with them."""
+        inlined = (service for service in self.services if service.resolution is Resolution.DNS)
+        return combine(self._endpoints[service.key].digest for service in inlined)
 
     def endpoints(self, key: ServiceKey) -> EndpointSet:
         return self._endpoints.get(key, NO_ENDPOINTS)

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
-from common.mesh.names import TYPE_CLUSTER
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
 from pilot.xds.framing import delta_resource, delta_response, is_name_only, sotw_resource, sotw_response
-from pilot.xds.generator import Generator, Proxy, Push
+from pilot.xds.generator import Generator, Grounded, Proxy, Push
 
 if TYPE_CHECKING:
     from common.config.resource import ResourceKey
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MOST_PARTS = 4
 MOST_REMEMBERED = 20_000  # steps and small responses of one epoch; proxies that come and go must not fill the memory
 FORGET_AFTER = 8  # epochs in which no stream asked for a group
+LOOK_AGAIN = 64  # epochs after which even unchanged types are looked at, so that what departed proxies needed is forgotten
+TYPES = (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE)
 
 
 class ImpureGenerator(AssertionError):
@@ -187,6 +189,9 @@ class Epoch(Generic[Push, Proxy]):
         """`created` is the clock time in seconds at which the change arrived that made this epoch."""
         self.number: int = previous.number + 1 if previous is not None else 1
         self._generator, self._check, self._on_error = generator, check, on_error
+        self._bases: dict[str, Hashable] = {}
+        self.unchanged = self._unchanged(previous)
+        """Types of which no view differs from the epoch before."""
         self._groups: dict[GroupKey, Group] = {}
         self._before: dict[GroupKey, Group] = previous._survivors() if previous is not None else {}
         self._views: dict[tuple[GroupKey, ...], View] = {}
@@ -195,6 +200,23 @@ class Epoch(Generic[Push, Proxy]):
         self._steps: dict[Any, tuple[Any, Any]] = {}
         self._responses: dict[Any, tuple[Any, Response]] = {}
         self._nonces = itertools.count(1)
+
+    def _unchanged(self, previous: Epoch[Push, Proxy] | None) -> frozenset[str]:
+        if not isinstance(self._generator, Grounded):
+            return frozenset()
+        self._bases = {type_url: self._generator.basis(self.push, type_url) for type_url in TYPES}
+        if previous is None or self._check or self.number % LOOK_AGAIN == 0:
+            return frozenset()
+        return frozenset(type_url for type_url, basis in self._bases.items() if previous._bases.get(type_url) == basis)
+
+    def prepare(self, wanted: Iterable[tuple[Proxy, str, frozenset[str] | None]], previous: Epoch[Push, Proxy] | None) -> None:
+        """Make all these views, so that nobody waits for them later. Those of unchanged types are taken over as they are."""
+        if previous is not None and self.unchanged:
+            self._groups.update({key: group for key, group in previous._groups.copy().items() if key.type_url in self.unchanged})
+            self._views.update({plan: view for plan, view in previous._views.copy().items() if plan and plan[0].type_url in self.unchanged})
+        for proxy, type_url, names in wanted:
+            if type_url not in self.unchanged:
+                self.view(proxy, type_url, names)
 
     def _survivors(self) -> dict[GroupKey, Group]:
         kept = {key: group for key, group in self._before.items() if group.asked > self.number - FORGET_AFTER}

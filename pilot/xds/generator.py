@@ -7,7 +7,7 @@ A snapshot and a proxy are opaque here: they are handed through, never looked in
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from pilot.networking.generator import Generated, GroupKey
@@ -30,3 +30,12 @@ class Generator(Protocol[Push_contra, Proxy_contra]):
         ...
 
     def generate(self, push: Push_contra, key: GroupKey, /) -> tuple[Generated, ...]: ...
+
+
+@runtime_checkable
+class Grounded(Protocol[Push_contra]):
+    """A generator that can also say that a whole type did not change. Then no proxy is planned for again."""
+
+    def basis(self, push: Push_contra, type_url: str, /) -> Hashable:
+        """Equal in two snapshots only if `plan` and `fingerprint` answer alike in both, for every proxy and key of the type."""
+        ...

@@ -26,6 +26,8 @@ class Refusal(NamedTuple):
 
     frame: Framed
     message: str
+    since: int = 0
+    """The newest epoch in which the proxy took another form of it; 0 when it never took one. What changed later is to blame."""
 
 
 class Isolation:
@@ -37,6 +39,7 @@ class Isolation:
         self.accepted: dict[str, Framed | None] = {}
         """What was ever refused and not accepted since: the form that the proxy had before, None if it had none.
         State-of-the-world responses repeat it."""
+        self._accepted_at: dict[str, int] = {}
         self.doubtful: set[str] = set()
         """Were in a refused response and have been replaced since: which form the proxy has is not known until it accepts one."""
         self._batches: deque[tuple[Framed, ...]] = deque()
@@ -44,18 +47,21 @@ class Isolation:
         self._nonce = ""
         self._names: set[str] = set()
 
-    def refused(self, frames: Iterable[Framed], message: str, before: Callable[[str], Framed | None], *, sole: bool) -> list[Refusal]:
+    def refused(
+        self, frames: Iterable[Framed], message: str, before: Callable[[str], Framed | None], *, sole: bool, acked_epoch: int = 0
+    ) -> list[Refusal]:
         """A response with these resources was refused. Returns what is convicted by that: one resource, if it was the `sole` suspect.
 
-        `before` gives the form of a resource that the proxy has.
+        `before` gives the form of a resource that the proxy has; what it has is of `acked_epoch`.
         """
         frames = tuple(frames)
         for frame in frames:
             if frame.name not in self.accepted:
-                self.accepted[frame.name] = before(frame.name)
+                had = self.accepted[frame.name] = before(frame.name)
+                self._accepted_at[frame.name] = acked_epoch if had is not None else 0
             self._names.add(frame.name)
         if sole and len(frames) == 1:
-            refusal = Refusal(frames[0], message)
+            refusal = Refusal(frames[0], message, self._accepted_at[frames[0].name])
             self.held[frames[0].name] = refusal
             return [refusal]
         self._batches.extendleft(reversed(_split(frames, message)))
@@ -108,6 +114,7 @@ class Isolation:
         for name in names:
             if name not in self._names:
                 self.accepted.pop(name, None)
+                self._accepted_at.pop(name, None)
                 self.doubtful.discard(name)
 
     def review(self, target: View) -> set[str]:

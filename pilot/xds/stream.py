@@ -72,6 +72,8 @@ class Refused(NamedTuple):
     version: str
     sources: tuple[ResourceKey, ...]
     message: str
+    since: int = 0
+    """See `Refusal.since`."""
 
 
 class Expired(NamedTuple):
@@ -115,9 +117,11 @@ class Stream(Generic[Push, Proxy]):
 
     def offer(self, epoch: Epoch[Push, Proxy]) -> None:
         """There is a newer snapshot."""
+        kept = epoch.unchanged if epoch.number == self.epoch.number + 1 else EMPTY
         self.epoch = epoch
         for subscription in self.subscriptions.values():
-            subscription.target = None
+            if subscription.type_url not in kept:
+                subscription.target = None
 
     def wanted(self) -> list[tuple[str, frozenset[str] | None]]:
         """The views that this stream will ask its next epoch for."""
@@ -240,9 +244,9 @@ class Stream(Generic[Push, Proxy]):
         if trouble.doubtful:
             subscription.trouble = trouble
         if newest:
-            for refusal in trouble.refused(newest, message, before, sole=len(suspects) == 1):
+            for refusal in trouble.refused(newest, message, before, sole=len(suspects) == 1, acked_epoch=subscription.acked_epoch):
                 frame = refusal.frame
-                self._notices.append(Refused(subscription.type_url, frame.name, frame.version, frame.sources, message))
+                self._notices.append(Refused(subscription.type_url, frame.name, frame.version, frame.sources, message, refusal.since))
             subscription.trouble = trouble
             subscription.target = None  # look again: some suspects may be out of date already
 
