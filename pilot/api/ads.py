@@ -113,6 +113,7 @@ class AggregatedDiscovery(grpc.GenericRpcHandler):
             write=context.write,
             reports=self._reports,
             propagation=discovery.propagation,
+            since=discovery.since,
         )
         discovery.connect(connection)
         return connection

@@ -12,7 +12,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from common.config.resource import ResourceKey
 from pilot import metrics
+from pilot.api.blame import blamed
 from pilot.api.nodes import Described
 from pilot.api.propagation import Propagation
 from pilot.api.reports import Reports
@@ -20,6 +22,7 @@ from pilot.metrics import TYPE_LABEL
 from pilot.model.proxy import Proxy
 from pilot.model.push import PushContext
 from pilot.xds.cache import Epoch
+from pilot.xds.nack import Refusal
 from pilot.xds.queue import NEVER
 from pilot.xds.requests import Request
 from pilot.xds.stream import Acked, Converged, Expired, Nacked, Refused, Send, Stream
@@ -32,9 +35,20 @@ class Connection:
     """A connected proxy. `id` is unique in this process and begins with the proxy's id."""
 
     def __init__(
-        self, id: str, node: Described, stream: Conversation, *, peer: str, write: Write, reports: Reports, propagation: Propagation
+        self,
+        id: str,
+        node: Described,
+        stream: Conversation,
+        *,
+        peer: str,
+        write: Write,
+        reports: Reports,
+        propagation: Propagation,
+        since: Callable[[ResourceKey], int],
     ) -> None:
+        """`since` gives the epoch that has an object as it is now."""
         self.id, self.node, self.stream, self.peer = id, node, stream, peer
+        self._since = since
         self.connected_at = time.time()
         self.writing_since: float | None = None
         """Loop time at which the write under way began."""
@@ -140,12 +154,17 @@ class Connection:
                     kind = TYPE_LABEL[notice.type_url]
                     self._rejected.add((kind, "INVALID_ARGUMENT"))
                     metrics.REJECTS[kind].set(self._held(notice.type_url), self.node.proxy_id, "INVALID_ARGUMENT")
-                    self._reports.refused(self.id, notice)
-                    self._propagation.refused(self.id, self.node.proxy_id, self.node.id.namespace, notice)
+                    refused = notice._replace(sources=blamed(notice.sources, notice.since, self._since))
+                    self._reports.refused(self.id, refused)
+                    self._propagation.refused(self.id, self.node.proxy_id, self.node.id.namespace, refused)
                 case Expired():
                     metrics.EXPIRED_NONCE.add(1, TYPE_LABEL[notice.type_url])
                     if TYPE_LABEL[notice.type_url] == "rds":
                         metrics.RDS_EXPIRED_NONCE.add(1)
+
+    def blamed(self, refusal: Refusal) -> tuple[ResourceKey, ...]:
+        """The configuration that this refusal is the fault of."""
+        return blamed(refusal.frame.sources, refusal.since, self._since)
 
     def _held(self, type_url: str) -> int:
         trouble = self.stream.subscriptions[type_url].trouble
@@ -187,7 +206,7 @@ def synchronization(connection: Connection) -> dict[str, Any]:
                 {
                     "resource": name,
                     "reason": refusal.message,
-                    "sources": [{"collection": s.collection, "name": s.mcp_name} for s in refusal.frame.sources],
+                    "sources": [{"collection": s.collection, "name": s.mcp_name} for s in connection.blamed(refusal)],
                 }
                 for name, refusal in sorted(subscription.trouble.held.items())
             ]

@@ -79,7 +79,7 @@ class _Uses:
         for subscription in connection.stream.subscriptions.values():
             if subscription.trouble is not None:
                 for refusal in subscription.trouble.held.values():
-                    for source in refusal.frame.sources:
+                    for source in connection.blamed(refusal):
                         found |= self.bits.get(source, 0)
         return found
 
