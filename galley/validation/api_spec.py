@@ -7,13 +7,12 @@ Istio 1.4 looked at the attributes of the whole where it meant those of a patter
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime
 from collections.abc import Iterator
 
 from common.config.kinds.api_spec import Attributes, AttributeValue, HTTPAPISpec, HTTPAPISpecBinding
 from common.config.problem import Path, Problem, problem
-from galley.validation.primitives import dns_label, duration, each
+from galley.validation.primitives import as_number, dns_label, duration, each
 from galley.validation.quota import istio_service
 
 
@@ -46,7 +45,7 @@ def _value(value: AttributeValue, at: Path) -> Iterator[Problem]:
         yield problem(at, "an attribute may not be empty")
     elif all(getattr(value, field) is None for field in value.__struct_fields__):
         yield problem(at, "an attribute needs a value: stringValue, int64Value, …")
-    if isinstance(value.int64Value, str) and not value.int64Value.removeprefix("-").isdecimal():
+    if isinstance(value.int64Value, str) and as_number(value.int64Value.removeprefix("-")) is None:
         yield problem((*at, "int64Value"), f"{value.int64Value!r} is not a whole number", found=value.int64Value)
     if value.bytesValue:
         yield from _base64(value.bytesValue, (*at, "bytesValue"))
@@ -60,7 +59,7 @@ def _value(value: AttributeValue, at: Path) -> Iterator[Problem]:
 def _base64(text: str, at: Path) -> Iterator[Problem]:
     try:
         base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         yield problem(at, f"{text!r} is not base64", found=text)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from common.config.kinds.authentication import Jwt, PeerAuthentication, Policy, TriggerStringMatch
 from common.config.problem import Path, Problem, problem
-from galley.validation.primitives import dns_label, each, labels, port_number, regex, unique
+from galley.validation.primitives import as_number, dns_label, each, labels, port_number, regex, unique
 
 
 def policy(spec: Policy, at: Path, *, name: str, is_mesh_policy: bool) -> Iterator[Problem]:
@@ -106,7 +106,7 @@ def peer_authentication(spec: PeerAuthentication, at: Path) -> Iterator[Problem]
     if spec.portLevelMtls and not has_selector:
         yield problem((*at, "portLevelMtls"), "portLevelMtls needs a selector: ports are those of the selected workloads")
     for key in spec.portLevelMtls:
-        if key.isdigit():
-            yield from port_number(int(key), (*at, "portLevelMtls", key))
+        if (number := as_number(key)) is not None:
+            yield from port_number(number, (*at, "portLevelMtls", key))
         else:
             yield problem((*at, "portLevelMtls", key), f"{key!r} is not a port number", found=key)

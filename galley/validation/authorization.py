@@ -11,7 +11,7 @@ from common.config.kinds.authentication import LabelSelector
 from common.config.kinds.authorization import AuthorizationPolicy, AuthorizationRule, Condition
 from common.config.nearest import nearest
 from common.config.problem import Path, Problem, problem
-from galley.validation.primitives import each, header_name, ip_block, labels
+from galley.validation.primitives import as_number, each, header_name, ip_block, labels
 
 Check = Callable[[str, Path], Iterator[Problem]]
 
@@ -87,7 +87,7 @@ def _pattern(value: str, at: Path) -> Iterator[Problem]:
 
 
 def _port(value: str, at: Path) -> Iterator[Problem]:
-    if not value.isdecimal() or int(value) > 65535:
+    if (number := as_number(value)) is None or number > 65535:
         yield problem(at, f"{value!r} is not a port", expected="0 to 65535", found=value)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from common.config.duration import DurationError, seconds
 from common.config.kinds.virtual_service import CorsPolicy
 from common.config.problem import Path, Problem, problem
-from galley.validation.primitives import duration, each, fqdn, header_name, is_ip, port_number
+from galley.validation.primitives import as_number, duration, each, fqdn, header_name, is_ip, port_number
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE")
 _ORIGIN: Final = re.compile(r"(?:https?://)?(?P<host>[^:/]+)(?::(?P<port>[^/]*))?\Z")
@@ -47,4 +47,4 @@ def _origin(origin: str, at: Path) -> Iterator[Problem]:
     if not is_ip(parts["host"]):
         yield from fqdn(parts["host"], at)
     if parts["port"] is not None:
-        yield from port_number(int(parts["port"]) if parts["port"].isdigit() else 0, at)
+        yield from port_number(as_number(parts["port"]) or 0, at)

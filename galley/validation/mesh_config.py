@@ -11,7 +11,7 @@ from common.config.kinds.mesh import NAME, LocalityLoadBalancerSetting, MeshConf
 from common.config.problem import Path, Problem, problem
 from common.mesh.names import ROOT_NAMESPACE
 from galley.validation.overlaps import overlaps
-from galley.validation.primitives import at_least, dns_label, duration, each, export_to, fqdn, port_number
+from galley.validation.primitives import as_number, at_least, dns_label, duration, each, export_to, fqdn, port_number
 
 
 def mesh_config(spec: MeshConfig, at: Path, *, name: str, namespace: str) -> Iterator[Problem]:
@@ -52,11 +52,12 @@ def _seconds(text: str) -> float | None:
 
 def _address(text: str, at: Path) -> Iterator[Problem]:
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit():
+    number = as_number(port)
+    if not colon or number is None:
         yield problem(at, f"{text!r} is not an address; write host:port", found=text)
         return
     yield from fqdn(host, at) if not host.replace(".", "").isdigit() else ()
-    yield from port_number(int(port), at)
+    yield from port_number(number, at)
 
 
 def _proxy_config(config: ProxyConfig, at: Path) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ from common.config.problem import Path, Problem, problem
 from common.config.schema import Schema, resolve
 from common.expression import ExpressionError, ValueType, check
 from galley.validation.context import VALUE_TYPE, Context
-from galley.validation.primitives import duration, each, header_name, port_number, unique
+from galley.validation.primitives import as_number, duration, each, header_name, port_number, unique
 
 MAX_EXPRESSION: Final = 16_384
 """Longest expression, in characters; Istio's own longest has about two thousand."""
@@ -126,10 +126,11 @@ def _connection_address(text: str, at: Path) -> Iterator[Problem]:
     if not text:
         return
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
+    number = as_number(port)
+    if not host or number is None:
         yield problem(at, f"{text!r} is not an address; write host:port", found=text)
     else:
-        yield from port_number(int(port), at)
+        yield from port_number(number, at)
 
 
 def instance(spec: Instance, at: Path, context: Context) -> Iterator[Problem]:

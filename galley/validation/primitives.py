@@ -42,6 +42,11 @@ def each(items: Sequence[T], at: Path) -> Iterator[tuple[T, Path]]:
         yield item, (*at, index)
 
 
+def as_number(text: str) -> int | None:
+    """A text of digits as its number. None for anything else; `int` alone takes other scripts' digits, and fails for thousands of them."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else None
+
+
 def dns_label(text: str, at: Path) -> Iterator[Problem]:
     if len(text) > 63 or not _DNS_LABEL.match(text):
         yield problem(at, f"{text!r} is not a DNS label: at most 63 letters, digits and '-', beginning and ending with a letter or digit")

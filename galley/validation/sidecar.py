@@ -11,7 +11,7 @@ from common.config.kinds.message import Port
 from common.config.kinds.sidecar import IstioEgressListener, IstioIngressListener, Sidecar
 from common.config.problem import Path, Problem, problem
 from galley.validation.gateway import namespaced_host
-from galley.validation.primitives import dns_label, each, ipv4, labels, port_number, protocol, unique, unix_path
+from galley.validation.primitives import as_number, dns_label, each, ipv4, labels, port_number, protocol, unique, unix_path
 
 _LOCAL_ENDPOINT: Final = re.compile(r"(?:127\.0\.0\.1)?:(\d+)\Z")
 
@@ -57,7 +57,7 @@ def _ingress(listener: IstioIngressListener, at: Path) -> Iterator[Problem]:
     elif (local := _LOCAL_ENDPOINT.match(endpoint)) is None:
         yield problem(place, f"{endpoint!r} is not where the application listens; write 127.0.0.1:port or unix:///path", found=endpoint)
     else:
-        yield from port_number(int(local[1]), place)
+        yield from port_number(as_number(local[1]) or 0, place)
 
 
 def _egress(listener: IstioEgressListener, at: Path, *, is_last: bool) -> Iterator[Problem]:

@@ -27,6 +27,7 @@ from galley.validation import hosts
 from galley.validation.cors import cors_policy
 from galley.validation.overlaps import overlaps
 from galley.validation.primitives import (
+    as_number,
     at_least,
     dns_label,
     duration,
@@ -238,7 +239,7 @@ def _retries(retries: HTTPRetry, at: Path) -> Iterator[Problem]:
         )
     yield from duration(retries.perTryTimeout, (*at, "perTryTimeout"))
     for condition in retries.retryOn.split(",") if retries.retryOn else ():
-        is_status = condition.isdigit() and 100 <= int(condition) <= 599
+        is_status = 100 <= (as_number(condition) or 0) <= 599
         if condition not in _RETRY_ON and not is_status:
             known = ", ".join(sorted(_RETRY_ON))
             yield problem(
