@@ -43,6 +43,9 @@ from galley.distribution.sinks import sink_rows
 from galley.settings import GalleySettings
 from galley.sources.admission import Admission
 from galley.sources.directory import DirectorySource
+from galley.sources.kubernetes import KubernetesSource
+from galley.sources.kubernetes_api import connected
+from galley.sources.source import Source
 from galley.status.analysis import Analysis
 from galley.status.reports import Reports
 from galley.status.traces import Traces
@@ -104,7 +107,7 @@ class GalleyComponent:
             analysis = Analysis(store, workloads, analyze)
             traces = Traces()
             stack.callback(recent_spans.subscribe(traces.ended))
-            sources = [DirectorySource(settings.config_path, store, admission)] if settings.config_path else []
+            sources = await _sources(stack, settings, store, admission)
             store.subscribe(reports.on_events)
             store.subscribe(analysis.on_events)
             workloads.subscribe(analysis.on_workloads)
@@ -174,6 +177,18 @@ class GalleyComponent:
             await server.start()
             stack.push_async_callback(server.stop, STREAM_GRACE)
             life.listening(listener, bound)
+
+
+async def _sources(stack: contextlib.AsyncExitStack, settings: GalleySettings, store: Store, admission: Admission) -> list[Source]:
+    """Where documents come from besides the API."""
+    sources: list[Source] = []
+    if settings.config_path:
+        sources.append(DirectorySource(settings.config_path, store, admission))
+    if settings.kubernetes:
+        api = await stack.enter_async_context(connected(settings.kubernetes, context=settings.kubernetes_context))
+        accepting = Admission(lambda: store.snapshot, lenient=True)  # the server has accepted fields that mean nothing here
+        sources.append(KubernetesSource(store, accepting, api, resync_seconds=settings.resync_seconds))
+    return sources
 
 
 @contextlib.asynccontextmanager

@@ -33,6 +33,11 @@ class GalleySettings(PartSettings):
     )
     database: str = Field("", description="sqlite:///path or postgresql://…; default galley.db in the state directory")
     config_path: Path | None = Field(None, description="directory of YAML files to watch; what it declares cannot be changed by the API")
+    kubernetes: str = Field(
+        "", description="kubeconfig of a Kubernetes API server whose objects to serve, or 'in-cluster'; only it can change them then"
+    )
+    kubernetes_context: str = Field("", description="context of the kubeconfig; empty is its current one")
+    resync_seconds: float = Field(600.0, ge=0, description="how often everything is listed from Kubernetes without a reason; 0 is never")
     when_locked: Literal["fail", "wait"] = Field(
         "fail", description="when another Galley holds the SQLite database: fail, or stand by until it ends"
     )

@@ -112,7 +112,8 @@ class Plan:
     def _check_owner(self, current: Stored, origin: Origin) -> None:
         owner = current.origin.owner
         if owner != origin.owner and owner in self._owners:
-            raise ConflictError(f"{current.key} belongs to the file {current.origin}; change it there", key=current.key)
+            place = f"the file {current.origin}" if current.origin.file else f"the source {owner!r}"
+            raise ConflictError(f"{current.key} belongs to {place}; change it there", key=current.key)
 
 
 def _stripped(metadata: Metadata) -> Metadata:
