@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import nullcontext
 from pathlib import Path
@@ -46,7 +47,7 @@ from galley.sources.directory import DirectorySource
 from galley.sources.kubernetes import KubernetesSource
 from galley.sources.kubernetes_api import connected
 from galley.sources.source import Source
-from galley.status.analysis import Analysis
+from galley.status.analysis import Analysis, breathe
 from galley.status.reports import Reports
 from galley.status.traces import Traces
 from galley.store.store import MIGRATIONS, Store
@@ -104,7 +105,7 @@ class GalleyComponent:
                 workloads = await Workloads.open(writer, start=store.start)
                 reports = await Reports.open(writer, store.snapshot)
             admission = Admission(lambda: store.snapshot, lenient=settings.lenient)
-            analysis = Analysis(store, workloads, analyze)
+            analysis = Analysis(store, workloads, functools.partial(analyze, breathe=breathe))
             traces = Traces()
             stack.callback(recent_spans.subscribe(traces.ended))
             sources = await _sources(stack, settings, store, admission)

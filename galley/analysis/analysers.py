@@ -26,7 +26,7 @@ from galley.analysis import (
 )
 from galley.analysis.codes import INTERNAL_ERROR, LEVELS
 from galley.analysis.finding import Finding, finding
-from galley.analysis.view import View
+from galley.analysis.view import Breathe, View
 
 Analyser = Callable[[View], Iterator[Finding]]
 
@@ -65,9 +65,14 @@ ANALYSERS: Final[tuple[Analyser, ...]] = (
 )
 
 
-def analyze(resources: Iterable[Resource[Any]], analysers: Iterable[Analyser] = ANALYSERS) -> tuple[Finding, ...]:
-    """Everything that is found and not suppressed at its resource, worst first; the same set always gives the same order."""
-    view = View(resources)
+def analyze(
+    resources: Iterable[Resource[Any]], analysers: Iterable[Analyser] = ANALYSERS, *, breathe: Breathe = lambda: None
+) -> tuple[Finding, ...]:
+    """Everything that is found and not suppressed at its resource, worst first; the same set always gives the same order.
+
+    `breathe` is called every few resources, for who analyses beside something that must not wait.
+    """
+    view = View(resources, breathe)
     suppressed = {resource.key: codes for resource in view.resources if (codes := suppressed_codes(resource))}
     found = [each for analyser in analysers for each in _run(analyser, view) if not _is_suppressed(each, suppressed)]
     return tuple(sorted(found, key=order))

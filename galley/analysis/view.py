@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, overload
 
 import msgspec
 
@@ -22,6 +22,11 @@ from common.mesh.names import SERVICE_DOMAIN
 from galley.validation import hosts
 
 S = TypeVar("S", bound=msgspec.Struct)
+R = TypeVar("R")
+
+Breathe = Callable[[], None]
+
+_BREATH: Final = 8  # resources between two breaths: below a millisecond of work
 
 _REGISTERED: Final = "fourmast.io/registered"
 _TLS_MODE: Final = "security.istio.io/tlsMode"
@@ -46,11 +51,36 @@ class KnownHost(NamedTuple):
     resource: Resource[Any]
 
 
+class Paced(Sequence[R]):
+    """A sequence that takes a breath now and then while somebody goes through it."""
+
+    def __init__(self, items: Sequence[R], breathe: Breathe) -> None:
+        self._items, self._breathe = items, breathe
+
+    def __iter__(self) -> Iterator[R]:
+        for number, item in enumerate(self._items):
+            if number % _BREATH == _BREATH - 1:
+                self._breathe()
+            yield item
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[R]: ...
+    def __getitem__(self, index: int | slice) -> R | Sequence[R]:
+        return self._items[index]
+
+
 class View:
     """Lookups over one set of resources. Order is that of (kind, namespace, name), so findings come in the same order every time."""
 
-    def __init__(self, resources: Iterable[Resource[Any]]) -> None:
-        self.resources = sorted(resources, key=lambda resource: resource.key)
+    def __init__(self, resources: Iterable[Resource[Any]], breathe: Breathe = lambda: None) -> None:
+        """`breathe` is called every few resources: where the analysis shares a process with servers, it lets them go first."""
+        self._breathe = breathe
+        self.resources: Sequence[Resource[Any]] = Paced(sorted(resources, key=lambda resource: resource.key), breathe)
         self._by_spec: dict[type, list[Resource[Any]]] = defaultdict(list)
         for resource in self.resources:
             self._by_spec[type(resource.spec)].append(resource)
@@ -81,7 +111,7 @@ class View:
 
     def of(self, spec: type[S]) -> Sequence[Resource[S]]:
         """All resources whose spec has this type."""
-        return self._by_spec[spec]
+        return Paced(self._by_spec[spec], self._breathe)
 
     def host(self, host: str, namespace: str) -> KnownHost | None:
         """The service that `host` means to a resource of `namespace`: its own namespace first, then public ones, then wildcards."""

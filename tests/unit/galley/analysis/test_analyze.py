@@ -230,3 +230,10 @@ def test_a_thousand_virtual_services_take_less_than_half_a_second() -> None:
     spent = time.process_time() - began
     assert len(findings) == 900
     assert spent < 0.5, f"{spent:.2f} s of processor time"
+
+
+def test_a_long_analysis_lets_others_go_first() -> None:
+    breaths = []
+    resources = mesh(*(f"Service s{n}: {{ports: [{{name: web, port: 80}}]}}" for n in range(100)))
+    assert analyze(resources, breathe=lambda: breaths.append(1)) == analyze(resources)
+    assert len(breaths) >= 2 * (100 // 8), "in several analysers, again and again"
