@@ -6,9 +6,10 @@ Some kinds can run code in Envoy, write files or send data out of the mesh: only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from common.config.kinds.legacy_mixer import LegacyHandler
 from common.config.kinds.mixer import Handler
 from common.config.registry import Kind
 from common.config.resource import Resource, ResourceKey
@@ -44,12 +45,21 @@ def check_write(caller: Caller, kind: Kind, key: ResourceKey, *objects: Resource
         need = f"the role admin, because a {kind.name} can run code or reach out of the mesh"
     elif key.namespace in ("", ROOT_NAMESPACE):
         need = f"the role admin, because it changes the whole mesh ({ROOT_NAMESPACE} or cluster scope)"
-    elif any(has_outputs(resource.spec) for resource in objects if resource is not None and isinstance(resource.spec, Handler)):
+    elif any(has_outputs(handler) for handler in _handlers(objects)):
         need = "the role admin, because this handler writes files or connects to other hosts"
     elif not caller.may_edit(key.namespace):
         need = f"an editor of namespace {key.namespace}"
     if need:
         raise ForbiddenError(f"{caller.name} ({caller.role}) may not write {key}; it takes {need}", key=key)
+
+
+def _handlers(objects: Iterable[Resource[Any] | None]) -> Iterator[Handler]:
+    """What among these is a handler, also in the spelling of the kinds that each adapter once had."""
+    for resource in objects:
+        if resource is not None and isinstance(resource.spec, Handler):
+            yield resource.spec
+        elif resource is not None and isinstance(resource.spec, LegacyHandler):
+            yield Handler(compiledAdapter=resource.kind.name, params=resource.spec.params)
 
 
 def has_outputs(handler: Handler) -> bool:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.config.hygiene import MAX_DEPTH
 from common.config.problem import Problem, parse_path, render_path
-from common.config.yaml_reading import MAX_BYTES, MAX_DEPTH, MAX_NODES_FROM_ALIASES, Document, Position, read_documents
+from common.config.yaml_reading import MAX_BYTES, MAX_NODES_FROM_ALIASES, Document, Position, read_documents
 
 
 def one(text: str) -> Document:

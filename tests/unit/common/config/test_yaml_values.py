@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config.yaml_reading import MAX_DEPTH, Position, _Reader, read_documents
+from common.config.hygiene import MAX_DEPTH
+from common.config.yaml_reading import Position, _Reader, read_documents
 from common.config.yaml_values import plain_documents
 
 FRAGMENTS = (

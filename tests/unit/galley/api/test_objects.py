@@ -216,9 +216,9 @@ async def test_authentication_comes_before_reading_the_body(galley: RunningGalle
 
 
 STDIO = {"compiledAdapter": "stdio", "params": {"outputAsJson": True}}
-WRITES_FILES = {"compiledAdapter": "stdio", "params": {"logStream": "FILE", "outputPath": "/tmp/x"}}
+WRITES_FILES: dict[str, Any] = {"compiledAdapter": "stdio", "params": {"logStream": "FILE", "outputPath": "/tmp/x"}}
 FETCHES = {"compiledAdapter": "listchecker", "params": {"providerUrl": "http://169.254.169.254/", "blacklist": False}}
-DENIES = {"compiledAdapter": "denier", "params": {"status": {"code": 7, "message": "no"}}}
+DENIES: dict[str, Any] = {"compiledAdapter": "denier", "params": {"status": {"code": 7, "message": "no"}}}
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,10 @@ DENIES = {"compiledAdapter": "denier", "params": {"status": {"code": 7, "message
         (("editor",), document("handler", "h", STDIO), 201),
         (("editor",), document("handler", "h", WRITES_FILES), 403),
         (("editor",), document("handler", "h", FETCHES), 403),
+        (("editor",), document("denier", "h", DENIES["params"], api="config.istio.io/v1alpha2"), 201),
+        (("editor",), document("stdio", "h", WRITES_FILES["params"], api="config.istio.io/v1alpha2"), 403),
+        (("editor",), document("fluentd", "h", {}, api="config.istio.io/v1alpha2"), 403),
+        (("editor",), document("EnvoyFilter", "f", {}, api="networking.istio.io/v1alpha3"), 403),
         (("editor",), document("adapter", "a", {}, api="config.istio.io/v1alpha2"), 403),
         (("editor",), document("template", "t", {}, api="config.istio.io/v1alpha2"), 403),
         (("editor",), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}}, 403),
