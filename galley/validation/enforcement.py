@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 from common.config.kinds.api_spec import HTTP_API_SPEC, HTTP_API_SPEC_BINDING
 from common.config.kinds.authentication import MESH_POLICY, POLICY, Policy
 from common.config.kinds.authorization import AUTHORIZATION_POLICY
-from common.config.kinds.ingress import INGRESS, INGRESS_EXTENSIONS, INGRESS_V1BETA1
 from common.config.kinds.legacy_mixer import LEGACY_ADAPTERS, LEGACY_TEMPLATES
 from common.config.kinds.networking import ENVOY_FILTER, SIDECAR
 from common.config.kinds.rbac import CLUSTER_RBAC_CONFIG, RBAC_CONFIG, SERVICE_ROLE, SERVICE_ROLE_BINDING
@@ -44,7 +43,6 @@ NOT_ENFORCED: Final[Mapping[str, str]] = MappingProxyType(
     | _of((REQUEST_AUTHENTICATION,), "tokens are not checked")
     | _of((ENVOY_FILTER,), "Envoy's configuration is not patched")
     | _of((SIDECAR,), "proxies keep seeing the whole mesh")
-    | _of((INGRESS, INGRESS_V1BETA1, INGRESS_EXTENSIONS), "no gateway serves it; write a Gateway and a VirtualService")
     | _of((*LEGACY_ADAPTERS.values(), *LEGACY_TEMPLATES.values()), _LEGACY)
 )
 """Collection to what that means for the user."""

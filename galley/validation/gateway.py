@@ -41,14 +41,14 @@ def _server(server: Server, at: Path) -> Iterator[Problem]:
         yield from _sni(server.hosts, (*at, "hosts"))
 
 
-def namespaced_host(text: str, at: Path, *, namespaces: Sequence[str]) -> Iterator[Problem]:
+def namespaced_host(text: str, at: Path, *, namespaces: Sequence[str], may_be_address: bool = True) -> Iterator[Problem]:
     """`host` or `namespace/host`; `namespaces` lists what may stand for a namespace besides a name."""
     namespace, slash, host = text.rpartition("/")
     if slash and namespace not in namespaces:
         yield from dns_label(namespace, at)
     if host != "*" and "." not in host:
         yield problem(at, f"short name {host!r} is not allowed here; write the full name, such as {host or 'host'}.example.com", found=text)
-    elif host != "*" and not is_ip(host):
+    elif host != "*" and not (may_be_address and is_ip(host)):
         yield from wildcard_domain(host, at)
 
 

@@ -83,4 +83,4 @@ def _egress(listener: IstioEgressListener, at: Path, *, is_last: bool) -> Iterat
         if "/" not in host:
             yield problem(place, f"{host!r} needs a namespace: write ./{host}, */{host} or namespace/{host}", found=host)
         else:
-            yield from namespaced_host(host, place, namespaces=("*", ".", "~"))
+            yield from namespaced_host(host, place, namespaces=("*", ".", "~"), may_be_address=False)
