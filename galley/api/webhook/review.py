@@ -15,6 +15,7 @@ from common.config.problem import Problem
 from common.config.registry import UnknownKindError, registry
 from galley import metrics
 from galley.sources.admission import Admitted
+from galley.validation.enforcement import gaps
 
 API_VERSIONS: Final = ("admission.k8s.io/v1", "admission.k8s.io/v1beta1")
 VALIDATED: Final = ("CREATE", "UPDATE")
@@ -68,7 +69,8 @@ def _decide(question: Question, admit: Admit) -> dict[str, Any]:
         return {"allowed": True, "warnings": [f"Galley did not look at this: {error}"]}
     admitted = admit(document, question.namespace)
     if admitted.is_valid:
-        return {"allowed": True}
+        warnings = [gap.message for gap in gaps(admitted.resource)] if admitted.resource else []
+        return {"allowed": True, **({"warnings": warnings} if warnings else {})}
     return _refused(admitted.problems, str(admitted.resource.key) if admitted.resource else str(document["kind"]))
 
 

@@ -101,6 +101,14 @@ async def test_what_it_lets_through(client: httpx.AsyncClient, question: dict[st
     assert (await client.post(PATHS[0], json=question)).json()["response"]["allowed"] is True
 
 
+async def test_who_sent_what_is_not_enforced_is_warned(client: httpx.AsyncClient) -> None:
+    spec = {"patterns": [{"httpMethod": "GET", "uriTemplate": "/"}]}
+    answer = (await client.post(PATHS[0], json=review(document("HTTPAPISpec", "x", spec, api="config.istio.io/v1alpha2")))).json()[
+        "response"
+    ]
+    assert (answer["allowed"], answer["warnings"]) == (True, ["HTTPAPISpec has no effect, as in Istio 1.4"])
+
+
 async def test_who_sent_an_unknown_kind_is_warned(client: httpx.AsyncClient) -> None:
     wanted = {"apiVersion": "networking.istio.io/v1alpha3", "kind": "VirtualServise", "metadata": {"name": "x"}}
     (warning,) = (await client.post(PATHS[0], json=review(wanted))).json()["response"]["warnings"]
