@@ -74,3 +74,12 @@ def test_no_analyser_fails_on_anything_that_can_be_written() -> None:
     resources = [result.resource for result in results if result.resource is not None]
     assert len({resource.kind for resource in resources}) > 20, "also kinds that no fixture here has"
     assert [str(found) for found in analyze(resources) if found.code == INTERNAL_ERROR.code] == []
+
+
+def test_nothing_is_found_in_our_own_samples() -> None:
+    bookinfo, demo = ROOT / "deploy/samples/bookinfo/config", ROOT / "deploy/samples/demo/config"
+    base = [bookinfo / name for name in ("services.yaml", "gateway.yaml", "destination-rule-all.yaml", "virtual-service-all-v1.yaml")]
+    files = [*base, demo / "services.yaml", demo / "mesh.yaml", *(bookinfo / "policy").glob("*.yaml")]
+    results = validate_files((str(path), path.read_bytes()) for path in files)
+    assert [result.problems for result in results if not result.is_valid] == []
+    assert [str(found) for found in analyze(result.resource for result in results if result.resource is not None)] == []
