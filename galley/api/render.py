@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects and lists as bytes. A stored body is sent as it is; only its `status` is appended."""
+"""Objects and lists as bytes. A stored body is sent as it is; only its `status` is appended, and to Kubernetes' own kinds their defaults."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from common.config.kinds.networking import WORKLOAD_ENTRY
 from common.config.registry import Kind
 from common.config.resource import Resource, ResourceKey, encode
 from galley.api.backend import Parts
+from galley.api.defaults import with_defaults
 from galley.api.tables import Item, TableForm, table
 from galley.status.conditions import status_of
 from galley.store.model import Stored
@@ -21,16 +22,16 @@ _JSON = msgspec.json.Encoder()
 
 def with_status(parts: Parts, stored: Stored) -> bytes:
     """The stored object with what is known about it."""
-    return _joined(stored.body, _status(parts, stored))
+    return _joined(stored.key, stored.body, _status(parts, stored))
 
 
 def as_if(parts: Parts, stored: Stored) -> bytes:
     """What a dry run would have stored. What is known about the present object stays, so that `kubectl diff` shows the change alone."""
     present = parts.store.snapshot.get(stored.key)
     if present is None:
-        return stored.body
+        return with_defaults(stored.key.collection, stored.body)
     metadata = msgspec.structs.replace(stored.resource.metadata, resourceVersion=str(present.revision))
-    return _joined(encode(msgspec.structs.replace(stored.resource, metadata=metadata)), _status(parts, present))
+    return _joined(stored.key, encode(msgspec.structs.replace(stored.resource, metadata=metadata)), _status(parts, present))
 
 
 def _status(parts: Parts, stored: Stored) -> dict[str, Any]:
@@ -38,8 +39,8 @@ def _status(parts: Parts, stored: Stored) -> dict[str, Any]:
     return status_of(stored, parts.reports.of(stored.key), findings, analyzed_since=parts.findings.since(stored.key))
 
 
-def _joined(body: bytes, status: dict[str, Any]) -> bytes:
-    return body[:-1] + b',"status":' + _JSON.encode(status) + b"}" if status else body
+def _joined(key: ResourceKey, body: bytes, status: dict[str, Any]) -> bytes:
+    return with_defaults(key.collection, body[:-1] + b',"status":' + _JSON.encode(status) + b"}" if status else body)
 
 
 def find(parts: Parts, key: ResourceKey) -> tuple[Resource[Any], bytes] | None:

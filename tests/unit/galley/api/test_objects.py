@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -149,6 +150,49 @@ async def test_dry_run_stores_nothing(galley: RunningGalley) -> None:
         assert is_status(await client.delete(f"{REVIEWS}?dryRun=some"), 400, "BadRequest", "All")
 
 
+async def test_a_dry_run_answers_with_the_present_status_and_version(galley: RunningGalley) -> None:
+    """`kubectl diff` compares this answer with the object, and should show the change alone."""
+    await galley.apply(virtual_service())
+    await asyncio.sleep(0.5)  # the analysis speaks
+    async with galley.rest() as client:
+        present = (await client.get(REVIEWS)).json()
+        patch = {"spec": {"hosts": ["other"]}}
+        dry = (await client.patch(f"{REVIEWS}?dryRun=All", json=patch, headers=MERGE)).json()
+        assert present["status"]["conditions"]
+        assert dry["metadata"] == present["metadata"] | {"generation": 2}
+        assert dry == present | {"spec": present["spec"] | patch["spec"], "metadata": dry["metadata"]}
+        assert (await client.get(REVIEWS)).json()["spec"]["hosts"] == ["reviews"]
+        ratings = virtual_service("ratings")
+        new = (await client.post(f"{IN_DEFAULT}?dryRun=All", json=ratings)).json()
+        assert new["spec"] == ratings["spec"]
+
+
+async def test_kinds_of_kubernetes_show_its_defaults_and_may_be_sent_back_with_them(galley: RunningGalley) -> None:
+    await galley.apply(service(), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
+    async with galley.rest() as client:
+        path = "/api/v1/namespaces/default/services/reviews"
+        shown = (await client.get(path)).json()
+        assert (shown["spec"]["type"], shown["spec"]["ports"][0]["protocol"]) == ("ClusterIP", "TCP")
+        assert (await client.get("/api/v1/namespaces/shop")).json()["status"]["phase"] == "Active"
+        again = (await client.put(path, json=shown)).json()
+        assert again["metadata"]["resourceVersion"] == shown["metadata"]["resourceVersion"], "no change"
+
+
+async def test_binary_forms_are_refused_with_a_remedy(galley: RunningGalley) -> None:
+    async with galley.rest() as client:
+        binary = {"content-type": "application/vnd.kubernetes.protobuf"}
+        answer = await client.post("/api/v1/namespaces", content=b"k8s\x00", headers=binary)
+        assert is_status(answer, 415, "UnsupportedMediaType", "JSON only", "kubectl create -f")
+
+
+async def test_structural_mistakes_name_the_object(galley: RunningGalley) -> None:
+    """kubectl prints `The VirtualService "reviews" is invalid` from these details."""
+    wrong = virtual_service() | {"spec": {"hosts": "x"}}
+    async with galley.rest() as client:
+        details = (await client.post(IN_DEFAULT, json=wrong)).json()["details"]
+    assert (details["kind"], details["name"], details["group"]) == ("VirtualService", "reviews", "networking.istio.io")
+
+
 async def test_deletion_preconditions(galley: RunningGalley) -> None:
     await galley.apply(virtual_service())
     async with galley.rest() as client:
@@ -197,6 +241,15 @@ async def test_discovery_leads_to_every_kind(galley: RunningGalley) -> None:
         assert is_status(await client.get("/apis/nothing.io"), 404, "NotFound")
         assert is_status(await client.get("/apis/networking.istio.io/v9"), 404, "NotFound")
     assert found == {(kind.api_version, kind.name) for kind in registry}
+
+
+async def test_discovery_names_categories_and_no_version_without_kinds(galley: RunningGalley) -> None:
+    async with galley.rest() as client:
+        names = [group["name"] for group in (await client.get("/apis")).json()["groups"]]
+        assert "fourmast.io" not in names, "kubectl would take it for an outage"
+        listing = (await client.get("/apis/networking.istio.io/v1alpha3")).json()
+    categories = {entry["name"]: entry.get("categories") for entry in listing["resources"]}
+    assert categories["virtualservices"] == ["istio-io", "networking-istio-io"]
 
 
 @pytest.mark.parametrize("path", ["/api", "/apis", IN_DEFAULT, REVIEWS, "/apis/fourmast.io/v1/findings", "/apis/fourmast.io/v1/revisions"])
