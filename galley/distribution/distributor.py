@@ -15,6 +15,7 @@ from common.mcp.publisher import Publisher
 from common.mcp.snapshot import CollectionState, Entry
 from common.telemetry.tracing import continued, tracer
 from galley import metrics
+from galley.distribution.translation import IngressTranslation
 from galley.store.model import Event, Stored
 from galley.store.store import Store
 from galley.store.workloads import Workloads
@@ -30,6 +31,10 @@ class Distributor:
         self._configured: dict[str, dict[str, Entry]] = {}
         """Of each collection, by MCP name; replaced and never changed, because published states hold it."""
         self._states: dict[str, CollectionState] = {}
+        self._translation = IngressTranslation(store)
+        self._translation.update()
+        for name in self._translation.entries:
+            self._take(name, {})
         for name, collection in store.snapshot.collections.items():
             self._take(name, {stored.key.mcp_name: _entry(stored) for stored in collection.objects.values()})
         self._publish_workloads()
@@ -51,8 +56,9 @@ class Distributor:
             "galley.publish", context=continued(newest.stored.traceparent) if newest and newest.stored.traceparent else None
         ) as span:
             span.set_attribute("revision", self._store.snapshot.revision)
-            for name, entries in touched.items():
-                self._take(name, entries)
+            derived = self._translation.update() if self._translation.depends_on(touched) else ()
+            for name in (*touched, *(name for name in derived if name not in touched)):
+                self._take(name, touched[name] if name in touched else self._configured.get(name, {}))
             if WORKLOADS in touched:
                 self._publish_workloads(self._store.snapshot.collection(WORKLOADS).traceparent)
             else:
@@ -77,7 +83,10 @@ class Distributor:
     def _take(self, name: str, entries: dict[str, Entry]) -> None:
         collection = self._store.snapshot.collection(name)
         self._configured[name] = entries
-        self._states[name] = CollectionState(f"{name}/{collection.revision}", entries, collection.traceparent)
+        if name in self._translation.entries:
+            entries = {**self._translation.entries[name], **entries}
+        revision = max(collection.revision, self._translation.revisions.get(name, 0))
+        self._states[name] = CollectionState(f"{name}/{revision}", entries, collection.traceparent)
         metrics.INSTANCES.set(len(entries), name)
 
 

@@ -17,13 +17,13 @@ from common.config.kinds.legacy_mixer import LEGACY_ADAPTERS, LEGACY_TEMPLATES
 from common.config.kinds.networking import ENVOY_FILTER, SIDECAR
 from common.config.kinds.rbac import CLUSTER_RBAC_CONFIG, RBAC_CONFIG, SERVICE_ROLE, SERVICE_ROLE_BINDING
 from common.config.kinds.request_authentication import REQUEST_AUTHENTICATION
+from common.config.mixer_builtin.legacy import LEGACY_HANDLERS, LEGACY_INSTANCES
 from common.config.problem import Path
 from common.config.registry import Kind
 from common.config.resource import Resource
 from galley.validation.primitives import each
 
 _AUTHORIZATION: Final = "nobody is let in or kept out by it"
-_LEGACY: Final = "write it as a handler or an instance, under params"
 
 
 class Gap(NamedTuple):
@@ -43,7 +43,8 @@ NOT_ENFORCED: Final[Mapping[str, str]] = MappingProxyType(
     | _of((REQUEST_AUTHENTICATION,), "tokens are not checked")
     | _of((ENVOY_FILTER,), "Envoy's configuration is not patched")
     | _of((SIDECAR,), "proxies keep seeing the whole mesh")
-    | _of((*LEGACY_ADAPTERS.values(), *LEGACY_TEMPLATES.values()), _LEGACY)
+    | _of((kind for kind in LEGACY_ADAPTERS.values() if kind not in LEGACY_HANDLERS), "Mixer has no such adapter")
+    | _of((kind for kind in LEGACY_TEMPLATES.values() if kind not in LEGACY_INSTANCES), "Mixer has no such template")
 )
 """Collection to what that means for the user."""
 

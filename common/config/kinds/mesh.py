@@ -94,7 +94,7 @@ class MeshConfig(Message, frozen=True, kw_only=True):
 
     ingressClass: str = "istio"
     ingressService: str = "istio-ingressgateway"
-    ingressControllerMode: Literal["OFF", "DEFAULT", "STRICT"] = "OFF"
+    ingressControllerMode: Literal["OFF", "DEFAULT", "STRICT"] = "STRICT"
 
     enableTracing: bool = True
     accessLogFile: str = "/dev/stdout"

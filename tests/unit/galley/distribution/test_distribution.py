@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from common.config.kinds.core import SERVICE
@@ -55,11 +56,11 @@ async def test_an_apply_reaches_a_sink_whole_and_with_its_trace(fresh_galley: Ru
             trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
             await client.post("/apis/fourmast.io/v1/batch", json={"items": items}, headers={"traceparent": trace})
             found = await take(changes, 2)
-            stored = (await client.get("/api/v1/namespaces/default/services/reviews")).content
+            (revision,) = (await client.get("/apis/fourmast.io/v1/revisions?kind=Service")).json()["items"]
         change = found[SERVICE.collection]
         assert (change.version, found[VIRTUAL_SERVICE.collection].version) == ("k8s/core/v1/services/2", f"{VIRTUAL_SERVICE.collection}/1")
         assert "4bf92f3577b34da6a3ce929d0e0e4736" in change.traceparent
-        assert stored.startswith(encode(change.upserts[0])[:-1]), "the bytes that were stored are the bytes that arrive"
+        assert msgspec.json.decode(encode(change.upserts[0])) == revision["object"], "what was stored is what arrives"
         async with fresh_galley.rest() as client:
             await client.delete("/api/v1/namespaces/default/services/reviews")
         assert (await take(changes, 1))[SERVICE.collection].removed == ("default/reviews",)

@@ -10,11 +10,12 @@ import pytest
 from common.config import Kind, Resource, registry
 from common.config.resource import from_document
 from galley.analysis import analyze
+from galley.distribution.translation import INGRESSES
 from galley.validation.enforcement import NEVER_READ, NOT_ENFORCED, gaps
 from mixer.rules.intake import ALL_COLLECTIONS
 from pilot.model.push import COLLECTIONS
 
-ACTED_ON = {*COLLECTIONS, *ALL_COLLECTIONS, "k8s/core/v1/namespaces"}
+ACTED_ON = {*COLLECTIONS, *ALL_COLLECTIONS, *INGRESSES, "k8s/core/v1/namespaces"}
 
 
 def resource(kind: Kind, **spec: Any) -> Resource[Any]:
