@@ -12,6 +12,7 @@ from deploy.cli.conditions import Condition, conditions_of, is_bad, is_good
 from deploy.cli.connection import connect, connection_options
 from deploy.cli.mesh_resources import kind_named, path_of
 from deploy.cli.output import print_value
+from deploy.cli.revisions import revisions_of
 
 _ORIGIN: Final = "fourmast.io/"
 """Prefix of the annotations that the control plane writes."""
@@ -26,11 +27,15 @@ def describe(kind: str, name: str, namespace: str | None, kubeconfig: str | None
     """Show a resource with its status: accepted or refused by Envoy, findings of the analysis."""
     wanted = kind_named(kind)
     with connect(kubeconfig) as galley:
-        document: Mapping[str, Any] = galley.get(path_of(wanted, namespace or galley.target.namespace, name))
+        where = namespace or galley.target.namespace
+        document: Mapping[str, Any] = galley.get(path_of(wanted, where, name))
+        changes = revisions_of(galley, wanted, where, name, limit=1)  # none for a workload that its agent registered
     metadata = document["metadata"]
     click.echo(f"{wanted.name} {metadata['name'] if wanted.cluster_scoped else metadata['namespace'] + '/' + metadata['name']}")
     _line("Created", metadata.get("creationTimestamp"))
     _line("Version", metadata.get("resourceVersion"))
+    for change in changes:
+        _line("Changed", f"{change['at']} by {change['actor']}{' from ' + change['source'] if change['source'] else ''}")
     _line("Labels", ", ".join(f"{key}={value}" for key, value in metadata.get("labels", {}).items()))
     for key, value in metadata.get("annotations", {}).items():
         _line(key.removeprefix(_ORIGIN), value)

@@ -126,6 +126,7 @@ async def test_describe_shows_the_resource(mesh: Mesh, config: str) -> None:
     await mesh("apply", "-f", config)
     ran = await mesh("describe", "vs", "reviews")
     assert ran.out.startswith("VirtualService default/reviews\n  Created:")
+    assert f" by admin from {config}:8\n" in ran.out
     assert "hosts:" in ran.out
 
 
