@@ -23,7 +23,6 @@ from common.config import Kind, registry
 from common.config.hygiene import MAX_DEPTH
 from common.config.kinds.legacy_mixer import LEGACY_ADAPTERS, LEGACY_TEMPLATES
 from common.config.kinds.message import Message
-from common.config.mixer_builtin import ADAPTERS, TEMPLATES
 from common.config.problem import MOST
 from common.config.yaml_reading import MAX_BYTES, read_documents
 from galley.validation.enforcement import NEVER_READ, NOT_ENFORCED, PARTLY_ENFORCED
@@ -76,7 +75,8 @@ def _index(by_page: Mapping[str, list[Kind]], mistakes: Mapping[str, list[str]])
     for page, kinds in sorted(by_page.items(), key=lambda item: (item[1][0].group, item[0])):
         name = "Mixer's older kinds" if page == "mixer-legacy" else kinds[0].name
         versions = ", ".join(dict.fromkeys(f"`{kind.api_version}`" for kind in kinds))
-        lines.append(f"| [{name}]({page}.md) | {versions} | {_state(kinds[0])} |")
+        states = " or ".join(sorted({_state(kind) for kind in kinds}))
+        lines.append(f"| [{name}]({page}.md) | {versions} | {states} |")
     lines += RULES_FOR_ALL.rstrip("\n").split("\n")
     for folder in COMMON_MISTAKES:
         lines += ["", f"### In {'its ' if folder != 'reading' else ''}{folder}", "", *_list(mistakes[folder])]
@@ -204,24 +204,19 @@ def _notes(message: type[Message]) -> Mapping[str, str]:
 
 
 def _legacy_page(kinds: list[Kind], mistakes: Iterable[str]) -> str:
-    built_in = {name for info in ADAPTERS.values() for name in (info.name, *info.aliases)}
     lines = [GENERATED, "# Mixer's older kinds", ""]
     lines += [
         "Before `handler` and `instance`, each adapter and each template of Mixer had a kind of its own in `config.istio.io/v1alpha2`. The"
     ]
-    lines += ["whole `spec` of such a resource is what a `handler` or an `instance` has under `params`.", ""]
-    if kinds[0].collection in NOT_ENFORCED:
-        lines += [f"> In this version: {_state(kinds[0])}.", ""]
-    lines += ["| kind | plural | is a | write instead |", "|---|---|---|---|"]
+    lines += [
+        "whole `spec` of such a resource is what a `handler` or an `instance` has under `params`. Rules refer to it as `name.kind`, or"
+    ]
+    lines += ["`name.kind.namespace`, and adapters know it by the latter.", ""]
+    lines += ["| kind | plural | is a | the same as | in this version |", "|---|---|---|---|---|"]
     for kind in sorted(kinds, key=lambda kind: kind.name):
-        if kind.name in LEGACY_ADAPTERS:
-            instead = f"`handler` with `compiledAdapter: {kind.name}`" if kind.name in built_in else "nothing: Mixer has no such adapter"
-            lines.append(f"| `{kind.name}` | `{kind.plural}` | adapter | {instead} |")
-        else:
-            instead = (
-                f"`instance` with `compiledTemplate: {kind.name}`" if kind.name in TEMPLATES else "nothing: Mixer has no such template"
-            )
-            lines.append(f"| `{kind.name}` | `{kind.plural}` | template | {instead} |")
+        is_adapter = kind.name in LEGACY_ADAPTERS
+        same = f"`handler` with `compiledAdapter: {kind.name}`" if is_adapter else f"`instance` with `compiledTemplate: {kind.name}`"
+        lines.append(f"| `{kind.name}` | `{kind.plural}` | {'adapter' if is_adapter else 'template'} | {same} | {_state(kind)} |")
     lines += ["", "## What is refused", "", *_list(mistakes)]
     return "\n".join(lines) + "\n"
 

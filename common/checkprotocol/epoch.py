@@ -12,6 +12,8 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
+from common.config.mixer_builtin.legacy import LEGACY_COLLECTIONS
+
 POLICY_COLLECTIONS: Final = (
     "istio/policy/v1beta1/attributemanifests",
     "istio/policy/v1beta1/handlers",
@@ -19,6 +21,7 @@ POLICY_COLLECTIONS: Final = (
     "istio/policy/v1beta1/rules",
     "istio/config/v1alpha2/adapters",
     "istio/config/v1alpha2/templates",
+    *LEGACY_COLLECTIONS,
 )
 """What decides an answer. Bindings of quotas are not among these: they stand in the routes themselves."""
 

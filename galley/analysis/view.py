@@ -14,6 +14,7 @@ import msgspec
 from common.config.kinds.core import Service
 from common.config.kinds.destination_rule import DestinationRule
 from common.config.kinds.gateway import Gateway
+from common.config.kinds.legacy_mixer import LegacyHandler, LegacyInstance
 from common.config.kinds.mesh import MeshConfig
 from common.config.kinds.mixer import Handler, Instance
 from common.config.kinds.service_entry import ServiceEntry, WorkloadEntry
@@ -94,6 +95,10 @@ class View:
             kind: {(found.name, found.namespace) for found in self.of(spec)}
             for kind, spec in (("handler", Handler), ("instance", Instance))
         }
+        self._older_mixer = {
+            kind: {(found.name, found.kind.name, found.namespace) for found in self.of(spec)}
+            for kind, spec in (("handler", LegacyHandler), ("instance", LegacyInstance))
+        }
         self._rules_by_host: dict[str, list[Resource[DestinationRule]]] = defaultdict(list)
         self._wild_rules: list[tuple[str, Resource[DestinationRule]]] = []
         for rule in self.of(DestinationRule):
@@ -154,15 +159,19 @@ class View:
         return self._gateways.get((namespace if where in ("", ".") else where, name))
 
     def has_mixer(self, kind: str, reference: str, namespace: str) -> bool:
-        """Whether a rule of `namespace` finds this handler or instance: `name`, `name.namespace`, or `name.kind.namespace`."""
-        parts, known = reference.split("."), self._mixer[kind]
+        """Whether a rule of `namespace` finds this handler or instance: `name`, `name.namespace`, or `name.kind.namespace`.
+
+        `kind` may be one of the kinds that each adapter and template once had.
+        """
+        parts, known, older = reference.split("."), self._mixer[kind], self._older_mixer[kind]
         match parts:
             case [name]:
                 return (name, namespace) in known
             case [name, second]:
-                return (name, second) in known or (second == kind and (name, namespace) in known)
+                own = (second == kind and (name, namespace) in known) or (name, second, namespace) in older
+                return own or (name, second) in known
             case [name, middle, where]:
-                return middle == kind and (name, where) in known
+                return (middle == kind and (name, where) in known) or (name, middle, where) in older
         return False
 
     def workloads(self, namespace: str | None, labels: Mapping[str, str]) -> list[Resource[WorkloadEntry]]:

@@ -17,6 +17,8 @@ import structlog
 
 from common.checkprotocol.epoch import POLICY_COLLECTIONS, policy_epoch
 from common.config.kinds.mixer import ATTRIBUTE_MANIFEST, HANDLER, INSTANCE, RULE, Handler
+from common.config.mixer_builtin.legacy import LEGACY_HANDLERS, LEGACY_INSTANCES, as_current
+from common.config.registry import Kind
 from common.config.resource import Resource, ResourceKey
 from common.expression import ExpressionError, Vocabulary
 from common.mesh.names import ROOT_NAMESPACE
@@ -60,11 +62,13 @@ class SnapshotBuilder:
         """
         known = sorted(resources, key=lambda resource: resource.key)
         findings: list[Finding] = []
-        vocabulary = self._vocabulary(_of(known, ATTRIBUTE_MANIFEST.collection), findings)
-        shapes = self._good_instances.read(_of(known, INSTANCE.collection), lambda resource: read_instance(resource, vocabulary), findings)
-        plans = self._good_rules.read(_of(known, RULE.collection), lambda resource: read_rule(resource, vocabulary), findings)
+        vocabulary = self._vocabulary(_of(known, ATTRIBUTE_MANIFEST), findings)
+        instances = [as_current(resource) for resource in _of(known, INSTANCE, *LEGACY_INSTANCES)]
+        shapes = self._good_instances.read(instances, lambda resource: read_instance(resource, vocabulary), findings)
+        plans = self._good_rules.read(_of(known, RULE), lambda resource: read_rule(resource, vocabulary), findings)
         handler_resources = {
-            full_name(resource.name, "handler", resource.namespace): resource for resource in _of(known, HANDLER.collection)
+            full_name(resource.name, resource.kind.name, resource.namespace): as_current(resource)
+            for resource in _of(known, HANDLER, *LEGACY_HANDLERS)
         }
         actions = self._resolve(plans.values(), {shape.name: shape for shape in shapes.values()}, handler_resources, findings)
         handlers = self._handlers(actions, handler_resources, previous, findings)
@@ -190,8 +194,9 @@ class SnapshotBuilder:
         return BuiltHandler(name, spec.short_name, adapter.info.name, wanted, handler, bulkhead)
 
 
-def _of(resources: Iterable[Resource[Any]], collection: str) -> list[Resource[Any]]:
-    return [resource for resource in resources if resource.key.collection == collection]
+def _of(resources: Iterable[Resource[Any]], *kinds: Kind) -> list[Resource[Any]]:
+    collections = {kind.collection for kind in kinds}
+    return [resource for resource in resources if resource.key.collection in collections]
 
 
 def _resolved(plans: Iterable[RulePlan], actions: Sequence[_Action], handlers: Mapping[str, BuiltHandler]) -> list[ResolvedRule]:

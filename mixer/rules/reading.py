@@ -91,7 +91,7 @@ def read_instance(resource: Resource[Instance], vocabulary: Vocabulary) -> Insta
     if not template:
         raise Unreadable(Finding(resource.key, "spec.compiledTemplate", "the instance names no template"))
     try:
-        return shape_instance(full_name(resource.name, "instance", resource.namespace), template, spec.params, vocabulary)
+        return shape_instance(full_name(resource.name, resource.kind.name, resource.namespace), template, spec.params, vocabulary)
     except InstanceError as error:
         raise Unreadable(*(Finding(resource.key, f"spec.{field}", message) for field, message in error.problems)) from error
 

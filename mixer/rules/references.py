@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
 
-ReferencedKind = Literal["handler", "instance"]
-
-
-def full_name(name: str, kind: ReferencedKind, namespace: str) -> str:
+def full_name(name: str, kind: str, namespace: str) -> str:
+    """`kind` is `handler` or `instance`, or the name of one of the older kinds."""
     return f"{name}.{kind}.{namespace}"
 
 
-def candidates(reference: str, kind: ReferencedKind, namespace: str) -> tuple[str, ...]:
+def candidates(reference: str, kind: str, namespace: str) -> tuple[str, ...]:
     """Full names that a reference in a rule of `namespace` may mean, in the order in which they are tried.
 
     No dot: in the rule's own namespace. One dot: `name.kind` there, then `name.namespace`. Two dots: a full name. More: nothing.
@@ -24,8 +21,7 @@ def candidates(reference: str, kind: ReferencedKind, namespace: str) -> tuple[st
         case [name]:
             return (full_name(name, kind, namespace),)
         case [name, other]:
-            own = (f"{name}.{other}.{namespace}",) if other == kind else ()
-            return (*own, full_name(name, kind, other))
+            return (full_name(name, other, namespace), full_name(name, kind, other))
         case [_, _, _]:
             return (reference,)
     return ()

@@ -28,6 +28,8 @@ API = {
     "Sidecar": "networking.istio.io/v1alpha3",
     "Policy": "authentication.istio.io/v1alpha1",
     "rule": "config.istio.io/v1alpha2",
+    "denier": "config.istio.io/v1alpha2",
+    "checknothing": "config.istio.io/v1alpha2",
     "handler": "config.istio.io/v1alpha2",
     "instance": "config.istio.io/v1alpha2",
     "QuotaSpecBinding": "config.istio.io/v1alpha2",
@@ -237,3 +239,15 @@ def test_a_long_analysis_lets_others_go_first() -> None:
     resources = mesh(*(f"Service s{n}: {{ports: [{{name: web, port: 80}}]}}" for n in range(100)))
     assert analyze(resources, breathe=lambda: breaths.append(1)) == analyze(resources)
     assert len(breaths) >= 2 * (100 // 8), "in several analysers, again and again"
+
+
+def test_rules_may_name_the_older_kinds_of_mixer() -> None:
+    found = analyze(
+        mesh(
+            "denier d: {status: {code: 7}}",
+            "checknothing i: {}",
+            "rule r: {actions: [{handler: d.denier, instances: [i.checknothing.default]}]}",
+            "rule q: {actions: [{handler: d.stdio, instances: [i]}]}",
+        )
+    )
+    assert [(str(finding.resource), finding.code) for finding in found] == [("rule default/q", "IST0101")] * 2

@@ -11,7 +11,7 @@ from mixer.rules.references import candidates
     [
         ("h", ("h.handler.ns",)),
         ("h.handler", ("h.handler.ns", "h.handler.handler")),
-        ("h.other", ("h.handler.other",)),
+        ("h.other", ("h.other.ns", "h.handler.other")),
         ("h.handler.other", ("h.handler.other",)),
         ("h.denier.other", ("h.denier.other",)),
         ("a.b.c.d", ()),
