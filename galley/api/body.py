@@ -6,13 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from fastapi import HTTPException, Request
+from fastapi import Request
 
+from galley.api import binary
 from galley.errors import BadRequestError, TooLargeError
 
 LARGEST = 4 * 1024 * 1024  # bytes
-BINARY = ("application/vnd.kubernetes.protobuf", "application/cbor")
-"""Forms that only Kubernetes' own types have."""
 
 
 async def read_object(request: Request, *, limit: int = LARGEST) -> dict[str, Any]:
@@ -24,10 +23,10 @@ async def read_object(request: Request, *, limit: int = LARGEST) -> dict[str, An
 
 
 async def read_json(request: Request, *, limit: int = LARGEST) -> Any:
-    """The body as a JSON value. Raises TooLargeError or BadRequestError, and HTTPException (415) for Kubernetes' binary form."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() in BINARY:
-        raise HTTPException(415, "objects are read as JSON only; with kubectl, use `kubectl apply` or `kubectl create -f`")
+    """The body as a JSON value, or as an object in Kubernetes' protobuf form turned into one. Raises TooLargeError or BadRequestError."""
     raw = await read_bytes(request, limit=limit)
+    if request.headers.get("content-type", "").partition(";")[0].strip() == binary.MEDIA_TYPE:
+        return binary.read(raw)
     try:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -263,6 +263,16 @@ async def test_create_replace_and_delete(kubectl: Kubectl, mesh: str, tmp_path: 
     assert await kubectl("get", "dr", "-n", "shop", "-o", "name") == ""
 
 
+async def test_create_from_flags(kubectl: Kubectl) -> None:
+    """Newer kubectls send these two in Kubernetes' protobuf form."""
+    assert await kubectl("create", "namespace", "made") == "namespace/made created\n"
+    assert await kubectl("create", "service", "clusterip", "web", "--tcp=80:8080", "-n", "made") == "service/web created\n"
+    assert await kubectl("get", "svc", "web", "-n", "made", "-o", "jsonpath={.spec.ports[0].port} {.spec.ports[0].targetPort}") == "80 8080"
+    assert "Type: " in await kubectl("describe", "svc", "web", "-n", "made")
+    await kubectl("delete", "svc/web", "-n", "made")
+    await kubectl("delete", "namespace", "made")
+
+
 async def test_get_watches(kubectl: Kubectl, mesh: str) -> None:
     async with kubectl.watching("get", "dr", "-n", "shop", "-w") as lines:
 

@@ -178,13 +178,6 @@ async def test_kinds_of_kubernetes_show_its_defaults_and_may_be_sent_back_with_t
         assert again["metadata"]["resourceVersion"] == shown["metadata"]["resourceVersion"], "no change"
 
 
-async def test_binary_forms_are_refused_with_a_remedy(galley: RunningGalley) -> None:
-    async with galley.rest() as client:
-        binary = {"content-type": "application/vnd.kubernetes.protobuf"}
-        answer = await client.post("/api/v1/namespaces", content=b"k8s\x00", headers=binary)
-        assert is_status(answer, 415, "UnsupportedMediaType", "JSON only", "kubectl create -f")
-
-
 async def test_structural_mistakes_name_the_object(galley: RunningGalley) -> None:
     """kubectl prints `The VirtualService "reviews" is invalid` from these details."""
     wrong = virtual_service() | {"spec": {"hosts": "x"}}

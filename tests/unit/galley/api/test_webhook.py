@@ -225,12 +225,21 @@ def test_the_manifest_names_each_kind_of_ours_once_and_no_other() -> None:
 def test_the_command_prints_it(tmp_path: Path) -> None:
     roots = tmp_path / "roots.pem"
     roots.write_bytes(authority.bundle_pem)
-    arguments = ["webhook", "manifest", "--ca", str(roots), "--url", "https://galley.example:9443/", "--failure-policy", "Ignore"]
+    arguments = [
+        "webhook",
+        "manifest",
+        "--ca",
+        str(roots),
+        "--url",
+        "https://istio-galley.istio-system.svc:9443/",
+        "--failure-policy",
+        "Ignore",
+    ]
     said = CliRunner().invoke(main, arguments)
     assert said.exit_code == 0, said.output
     printed = yaml.safe_load(said.output)
     client = printed["webhooks"][0]["clientConfig"]
-    assert client["url"] == "https://galley.example:9443/admitpilot"
+    assert client["url"] == "https://istio-galley.istio-system.svc:9443/admitpilot"
     assert base64.b64decode(client["caBundle"]) == authority.bundle_pem
     assert printed["webhooks"][1]["failurePolicy"] == "Ignore"
     assert json.loads(msgspec.json.encode(printed))["kind"] == "ValidatingWebhookConfiguration"
@@ -239,6 +248,14 @@ def test_the_command_prints_it(tmp_path: Path) -> None:
     failed = CliRunner().invoke(main, arguments)
     assert (failed.exit_code, failed.output) == (1, f"galley: {roots}: no certificate in PEM form\n")
     assert CliRunner().invoke(main, ["webhook", "manifest", "--ca", str(tmp_path / "none")]).exit_code == 1
+
+
+def test_a_name_that_is_not_in_the_certificate_is_refused(tmp_path: Path) -> None:
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(authority.bundle_pem)
+    for url in ("https://galley.example:9443", "http://istio-galley.istio-system.svc", "istio-galley.istio-system.svc"):
+        said = CliRunner().invoke(main, ["webhook", "manifest", "--ca", str(roots), "--url", url])
+        assert (said.exit_code, "that is the name in Galley's certificate" in said.output) == (1, True)
 
 
 async def test_core_kinds_are_answered_if_somebody_sends_them_all_the_same(client: httpx.AsyncClient) -> None:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kubernetes' own protobuf form of the kinds that kubectl sends in it."""
