@@ -16,6 +16,7 @@ from common.config.resource import Resource
 from galley.analysis.codes import INVALID_ANNOTATION, MISPLACED_ANNOTATION, RULES, UNKNOWN_ANNOTATION
 from galley.analysis.finding import Finding, finding
 from galley.analysis.view import View
+from galley.validation.primitives import as_number
 
 Check = Callable[[str], str]
 """What is wrong with a value; empty when nothing is."""
@@ -33,7 +34,7 @@ def _one_of(*allowed: str) -> Check:
 
 
 def _number(value: str) -> str:
-    return "" if value.isascii() and value.isdigit() else f'"{value}" is not a number'
+    return "" if as_number(value) is not None else f'"{value}" is not a number'
 
 
 def _ports(value: str) -> str:
