@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -23,10 +24,11 @@ def test_the_settings_can_be_looked_at_without_starting(tmp_path: Path) -> None:
 
 
 async def test_a_taken_port_is_said_and_the_database_is_left(tmp_path: Path) -> None:
-    async with running_galley(tmp_path / "one") as one:
-        for listener in ("rest", "registration", "mcp"):
+    async with running_galley(tmp_path / "one", webhook_address="127.0.0.1:0") as one:
+        for listener in ("rest", "webhook", "registration", "mcp"):
+            taken: dict[str, Any] = {f"{listener}_address": one.addresses[listener]}
             with pytest.raises(StartError, match="cannot listen on"):
-                async with running_galley(tmp_path / "two", **{f"{listener}_address": one.addresses[listener]}):
+                async with running_galley(tmp_path / "two", **taken):
                     pass
     async with running_galley(tmp_path / "two"):
         pass
