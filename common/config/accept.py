@@ -88,7 +88,9 @@ def structural_problem(error: jsonschema.ValidationError, at: Path = ()) -> Iter
                     yield _unknown_field(path, field, known)
         case "required":
             for field in wanted:
-                if field not in instance:
+                if field not in instance and field == "name" and path == ("metadata",) and "generateName" in instance:
+                    yield problem((*path, "generateName"), "a generated name would make another object each time; write metadata.name")
+                elif field not in instance:
                     yield problem(path, f"field {field!r} is missing", expected=field)
         case "not":
             names = schema.get(ONEOF, list(instance) if isinstance(instance, Mapping) else [])

@@ -22,6 +22,8 @@ from galley.store.model import Intent, Outcome
 from galley.validation.enforcement import gaps
 
 DEFAULT_NAMESPACE = "default"
+_GENERATED = "bcdfghjklmnpqrstvwxz2456789"
+"""What Kubernetes makes names of: nothing that spells a word or looks like another character."""
 
 
 def admit_for(backend: Backend, document: Mapping[str, Any], kind: Kind, namespace: str, name: str = "") -> Resource[Any]:
@@ -37,6 +39,9 @@ def admit_for(backend: Backend, document: Mapping[str, Any], kind: Kind, namespa
         raise BadRequestError(f"metadata.name is {metadata['name']!r}, but the URL says {name!r}")
     if name and "name" not in metadata:
         document = {**document, "metadata": {**metadata, "name": name}}
+    elif not metadata.get("name") and isinstance(metadata.get("generateName"), str):  # only creating has no name in its URL
+        metadata = {**metadata, "name": metadata["generateName"] + "".join(secrets.choice(_GENERATED) for _ in range(5))}
+        document = {**document, "metadata": metadata}
     admitted = backend().admission.document(document, namespace=namespace)
     if admitted.resource is None or admitted.problems:
         key = ResourceKey(kind.collection, "" if kind.cluster_scoped else namespace, str(metadata.get("name", "")))

@@ -18,6 +18,7 @@ from common.config.schema import Schema, resolve
 from common.expression import ExpressionError, ValueType, check
 from galley.validation.context import VALUE_TYPE, Context
 from galley.validation.primitives import as_number, duration, each, header_name, port_number, unique
+from galley.validation.secrets import REMEDY, is_secret, with_references
 
 MAX_EXPRESSION: Final = 16_384
 """Longest expression, in characters; Istio's own longest has about two thousand."""
@@ -168,12 +169,18 @@ def expressions(value: Any, schema: Schema, root: Schema, at: Path, vocabulary: 
 
 
 def params_of(params: Mapping[str, Any], schema: Schema, at: Path) -> Iterator[Problem]:
+    """Structural mistakes of params. About a secret nothing is quoted: messages go to logs and to people's screens."""
+    schema = with_references(schema)
     try:
         errors = list(jsonschema.Draft202012Validator(schema).iter_errors(normal_value(dict(params), schema)))
     except jsonschema.exceptions.SchemaError:
         return  # reported at the adapter or template whose schema it is
     for error in errors:
-        yield from structural_problem(error, at)
+        if isinstance(error.schema, dict) and is_secret(error.schema):
+            place: Path = (*at, *error.absolute_path)
+            yield problem(place, f"{place[-1]} {REMEDY}")
+        else:
+            yield from structural_problem(error, at)
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:

@@ -324,3 +324,20 @@ async def test_a_bounded_viewer_sees_its_namespaces_only(galley: RunningGalley) 
         assert revisions[0]["resource"] == "VirtualService default/mine"
         assert all(" other/" not in item["resource"] for item in revisions)
         assert is_status(await client.get("/apis/fourmast.io/v1/sources"), 403, "Forbidden", "admin")
+
+
+async def test_only_creating_generates_names(galley: RunningGalley) -> None:
+    unnamed = virtual_service()
+    unnamed["metadata"] = {"generateName": "reviews-", "namespace": "default"}
+    path = "/apis/networking.istio.io/v1alpha3/namespaces/default/virtualservices"
+    async with galley.rest() as client:
+        names = {(await client.post(path, json=unnamed)).json()["metadata"]["name"] for _ in range(2)}
+        assert len(names) == 2
+        assert all(name.startswith("reviews-") and len(name) == len("reviews-") + 5 for name in names)
+        answer = await client.post("/apis/fourmast.io/v1/batch", json={"items": [{"document": unnamed}]})
+        assert answer.status_code == 422
+        (problem,) = answer.json()["items"][0]["problems"]
+        assert (problem["path"], problem["message"]) == (
+            "metadata.generateName",
+            "a generated name would make another object each time; write metadata.name",
+        )
