@@ -7,7 +7,7 @@ A page's fenced blocks are its script:
     ```sh                     runs to its end, in the terminal "you"; it is tried again for a few seconds until the output fits
     ```text                   what the block above prints, line by line; `...` stands for anything
 
-All terminals share one working directory. What a terminal finds first on its PATH is the caller's business.
+What the terminal "you" exports it keeps. All terminals share one working directory. What a terminal finds first on its PATH is the caller's business.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
-PATIENCE = 20.0  # seconds until a block's output must fit
+PATIENCE = 60.0  # seconds until a block's output must fit; a mesh starts meanwhile
 YOU = "you"
 
 
@@ -77,6 +77,7 @@ class Reader:
         """`paths` gives each terminal its PATH; `you` is the reader's own. All terminals have `environment` besides."""
         self._folder, self._paths, self._more = folder, paths, environment
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._exports: list[str] = []
 
     def follow(self, page: Path) -> int:
         """Do the whole page; returns the number of steps done. Raises PageFailure with what was printed."""
@@ -105,9 +106,11 @@ class Reader:
 
     def _run(self, block: Block, where: str) -> None:
         end = time.monotonic() + PATIENCE
+        script = "\n".join((*self._exports, block.script))
+        self._exports += [line for line in block.script.splitlines() if line.startswith("export ")]
         while True:
             done = subprocess.run(
-                ["bash", "-ec", block.script],
+                ["bash", "-ec", script],
                 cwd=self._folder,
                 env=self._environment(YOU),
                 capture_output=True,
