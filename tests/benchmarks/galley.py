@@ -260,6 +260,7 @@ async def figures() -> AsyncIterator[Figure]:
 
 
 async def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     async for figure in figures():
         figure.say()
 
@@ -268,6 +269,4 @@ if __name__ == "__main__":
     if "--resident" in sys.argv:
         _say_resident(sys.argv[sys.argv.index("--resident") + 1 :])
     else:
-        logging.disable()
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
         asyncio.run(main())
