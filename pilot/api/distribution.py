@@ -138,8 +138,9 @@ def standings(discovery: Discovery, key: ResourceKey, connections: Iterable[Conn
 class Distribution:
     """Tells Galley the condition `Programmed` of objects that changed, until they have arrived, and of all when proxies come or go."""
 
-    def __init__(self, discovery: Discovery, report: Report) -> None:
-        self._discovery, self._report = discovery, report
+    def __init__(self, discovery: Discovery, report: Report, *, crowd: float = CROWD) -> None:
+        """`crowd` is in seconds; see CROWD."""
+        self._discovery, self._report, self._quiet = discovery, report, crowd
         self._moving: set[ResourceKey] = set()
         self._told: dict[ResourceKey, tuple[str, Counts]] = {}
         self._crowd: frozenset[str] = frozenset()
@@ -157,7 +158,7 @@ class Distribution:
         while True:
             if not self._moving:
                 try:
-                    async with asyncio.timeout(CROWD):
+                    async with asyncio.timeout(self._quiet):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
@@ -172,7 +173,7 @@ class Distribution:
         crowd = frozenset(self._discovery.connections)
         if crowd != self._crowd:
             self._crowd, self._crowd_since = crowd, now
-        elif self._crowd_since is not None and now - self._crowd_since >= CROWD and self._discovery.epoch is not None:
+        elif self._crowd_since is not None and now - self._crowd_since >= self._quiet and self._discovery.epoch is not None:
             self._crowd_since = None
             resources = self._discovery.epoch.push.resources
             self._moving.update(

@@ -125,6 +125,9 @@ async def test_a_restarted_pilot_serves_the_last_good_set_while_galley_is_away(t
     async with pilot(tmp_path, SilentGalley()) as life, sidecar(life) as client:
         await client.ask(TYPE_CLUSTER)
         assert REVIEWS in names((await client.hear()).resources)
+        async with httpx.AsyncClient(base_url=f"http://{life.addresses['debug']}") as http:
+            ready = await http.get("/ready")
+        assert ready.status_code == 200 and "last good configuration from disk" in ready.text == life.remark
 
 
 async def test_a_new_pilot_without_galley_is_not_ready_and_serves_nobody(tmp_path: Path) -> None:
