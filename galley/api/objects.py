@@ -22,8 +22,9 @@ from galley.api.access import check_read
 from galley.api.backend import Backend
 from galley.api.body import read_json, read_object
 from galley.api.discovery import kind_of
+from galley.api.membership import Selection
 from galley.api.patches import PATCH_TYPES, PatchError, apply_patch
-from galley.api.selectors import Test, field_selector, label_selector
+from galley.api.selectors import field_selector, label_selector
 from galley.api.status_object import success
 from galley.api.tables import wanted
 from galley.api.watch import watch
@@ -178,17 +179,17 @@ def _namespace_in(document: dict[str, Any]) -> str:
     return namespace if isinstance(namespace, str) and namespace else writing.DEFAULT_NAMESPACE
 
 
-def _filter(request: Request, target: Target) -> Test:
+def _filter(request: Request, target: Target) -> Selection:
     """Which objects the caller asked for and may see. A list over all namespaces shows a bounded caller its own."""
     if target.namespace:
         check_read(target.caller, target.kind, target.namespace)
     labels, fields = request.query_params.get("labelSelector", ""), request.query_params.get("fieldSelector", "")
-    by_label, by_field = label_selector(labels), field_selector(fields)
+    by_field = field_selector(fields)
     caller, namespace, anyone = target.caller, target.namespace, target.kind.name == "Namespace"
 
-    def keep(metadata: Metadata) -> bool:
+    def scope(metadata: Metadata) -> bool:
         if namespace and metadata.namespace != namespace:
             return False
-        return (anyone or caller.may_read(metadata.namespace)) and by_label(metadata) and by_field(metadata)
+        return (anyone or caller.may_read(metadata.namespace)) and by_field(metadata)
 
-    return keep
+    return Selection(scope, label_selector(labels) if labels else None)

@@ -20,7 +20,7 @@ from common.config.registry import Kind
 from common.config.resource import Resource, encode
 from galley.api import render
 from galley.api.backend import Parts
-from galley.api.selectors import Test
+from galley.api.membership import Membership, Selection
 from galley.api.status_object import of_error
 from galley.api.tables import TableForm, table
 from galley.errors import BadRequestError, ExpiredError
@@ -35,7 +35,9 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _JSON = msgspec.json.Encoder()
 
 
-def watch(request: Request, parts: Parts, kind: Kind, keep: Test, stopping: asyncio.Event, form: TableForm | None) -> StreamingResponse:
+def watch(
+    request: Request, parts: Parts, kind: Kind, selection: Selection, stopping: asyncio.Event, form: TableForm | None
+) -> StreamingResponse:
     """The stream. Raises ExpiredError (410) before it begins when the version asked for is too old."""
     query = request.query_params
     try:
@@ -46,7 +48,7 @@ def watch(request: Request, parts: Parts, kind: Kind, keep: Test, stopping: asyn
     version = query.get("resourceVersion", "")
     # No version or 0 means: the present objects first, as in Kubernetes.
     begin = None if streamed_list or version in ("", "0") else _position(parts, kind, version)
-    stream = _Stream(parts, kind, keep, form)
+    stream = _Stream(parts, kind, selection, Membership(selection), form)
     bookmarks = query.get("allowWatchBookmarks") in ("1", "true")
     lines = stream.lines(begin, bookmarks=bookmarks, mark_initial=streamed_list and bookmarks, timeout=timeout, stopping=stopping)
     return StreamingResponse(lines, media_type="application/json")
@@ -70,7 +72,8 @@ class _Stream:
 
     parts: Parts
     kind: Kind
-    keep: Test
+    selection: Selection
+    membership: Membership
     form: TableForm | None
     position: Position = field(init=False)
     header_sent: bool = field(init=False, default=False)
@@ -107,13 +110,16 @@ class _Stream:
     def _present(self, *, mark: bool) -> list[bytes]:
         """The objects of this moment."""
         self.position = self.parts.workload_feed.now
-        lines = [
-            self._event("ADDED", resource, body) for resource, body in render.objects(self.parts, self.kind) if self.keep(resource.metadata)
-        ]
+        present = [pair for pair in render.objects(self.parts, self.kind) if self.selection(pair[0].metadata)]
+        self.membership.begin(resource.metadata for resource, _ in present)
+        lines = [self._event("ADDED", resource, body) for resource, body in present]
         return [*lines, self._bookmark({INITIAL_EVENTS_END: "true"})] if mark else lines
 
     def _from(self, begin: Position) -> list[bytes]:
         self.position = begin
+        if self.selection.labels is not None:
+            present = (resource.metadata for resource, _ in render.objects(self.parts, self.kind))
+            self.membership.begin(present, (resource.metadata for _, resource, _ in self._happened()))
         return []
 
     def _wakes(self) -> Iterator[asyncio.Event]:
@@ -124,13 +130,19 @@ class _Stream:
 
     def _news(self) -> list[bytes]:
         """What happened since the position, which moves on."""
+        happened = self._happened()
         store, workloads = self.parts.store.feed, self.parts.workload_feed
-        events = store.since(self.position.revision)
+        self.position = Position(max(self.position.revision, store.revision), workloads.number)
+        told = ((self.membership.seen(type_, resource.metadata), resource, body) for type_, resource, body in happened if type_)
+        return [self._event(type_, resource, body) for type_, resource, body in told if type_]
+
+    def _happened(self) -> list[tuple[EventType | None, Resource[Any], bytes]]:
+        """Events of this kind since the position. A registered workload that a configured one hides has no type."""
+        events = self.parts.store.feed.since(self.position.revision)
         mine = [self._stored(event) for event in events if event.stored.key.collection == self.kind.collection]
         if self.kind is WORKLOAD_ENTRY:
-            mine += [self._registered(event) for event in workloads.since(self.position.number)]
-        self.position = Position(max(self.position.revision, store.revision), workloads.number)
-        return [self._event(type_, resource, body) for type_, resource, body in mine if type_ and self.keep(resource.metadata)]
+            mine += [self._registered(event) for event in self.parts.workload_feed.since(self.position.number)]
+        return mine
 
     def _stored(self, event: Event) -> tuple[EventType | None, Resource[Any], bytes]:
         resource = event.stored.resource

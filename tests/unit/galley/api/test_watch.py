@@ -73,6 +73,33 @@ async def test_a_watch_is_narrowed_like_a_list(galley: RunningGalley) -> None:
         assert await next_of(events) == ("ADDED", "b")
 
 
+def labelled(name: str, **labels: str) -> dict[str, Any]:
+    wanted = virtual_service(name)
+    wanted["metadata"]["labels"] = labels
+    return wanted
+
+
+async def test_to_a_watch_over_labels_what_no_longer_matches_is_gone(galley: RunningGalley) -> None:
+    await galley.apply(labelled("a", app="x"), labelled("b", app="y"))
+    async with galley.rest() as client:
+        version = (await client.get(ALL, params={"labelSelector": "app=x"})).json()["metadata"]["resourceVersion"]
+        async with watching(client, labelSelector="app=x", resourceVersion=version) as events:
+            await galley.apply(labelled("b", app="y", tier="1"), labelled("a", app="y"))
+            await galley.apply(labelled("b", app="x"))
+            assert await next_of(events) == ("DELETED", "a")
+            assert await next_of(events) == ("ADDED", "b")
+            await galley.apply(labelled("b", app="x", tier="2"), labelled("c", app="y"))
+            await galley.apply(labelled("c", app="x"))
+            assert await next_of(events) == ("MODIFIED", "b")
+            assert await next_of(events) == ("ADDED", "c")
+            await client.delete("/apis/networking.istio.io/v1alpha3/namespaces/default/virtualservices/a")
+            await client.delete("/apis/networking.istio.io/v1alpha3/namespaces/default/virtualservices/b")
+            assert await next_of(events) == ("DELETED", "b")
+        async with watching(client, labelSelector="app=x", resourceVersion=version) as events:
+            seen = [await next_of(events) for _ in range(4)]
+        assert ("DELETED", "a") in seen, "and so for a client that comes back"
+
+
 async def test_a_version_that_is_not_known_is_gone(galley: RunningGalley) -> None:
     async with galley.rest() as client:
         answer = await client.get(ALL, params={"watch": "1", "resourceVersion": "999999"})
