@@ -136,6 +136,7 @@ class GalleyComponent:
                 workloads.run(),
                 workloads.follow(),
                 reports.run(),
+                reports.follow(),
                 analysis.run(),
                 store.follow(),
                 *(source.run() for source in sources),

@@ -7,6 +7,7 @@ when its sink is ready: a single change arrives in milliseconds, and a storm sti
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 from common.config.kinds.networking import WORKLOAD_ENTRY
@@ -91,4 +92,5 @@ class Distributor:
 
 
 def _entry(stored: Stored) -> Entry:
-    return Entry(stored.key.mcp_name, str(stored.revision), stored.body)
+    """Its version also tells content: after a restored backup a revision's number may come again, and sinks compare only versions."""
+    return Entry(stored.key.mcp_name, f"{stored.revision}.{zlib.crc32(stored.body):08x}", stored.body)

@@ -4,19 +4,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import structlog
 from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.exc import DBAPIError
 
 from common.config.resource import ResourceKey
+from common.database.engine import is_sqlite
+from common.database.notify import listen, notify
 from common.database.writer import Writer
 from galley.store.model import Event, Snapshot
 from galley.store.schema import reports
 
 log = structlog.get_logger("status")
+
+CHANNEL = "galley_reports"
 
 Verdict = Literal["True", "False", "Unknown"]
 Subject = tuple[str, str]
@@ -57,6 +64,7 @@ class Reports:
 
     def __init__(self, writer: Writer, known: Iterable[Report] = ()) -> None:
         self._writer = writer
+        self._token = secrets.token_hex(8)  # tells our own notifications from those of other Galleys
         self._reports: dict[Subject, dict[Slot, Report]] = {}
         self._dirty: set[tuple[Subject, Slot]] = set()
         self._wake = asyncio.Event()
@@ -108,6 +116,27 @@ class Reports:
         finally:
             await self._persist()
 
+    async def follow(self) -> None:
+        """Hear of what was reported to other Galleys on the same PostgreSQL, for ever. On SQLite there are none, and this returns at once."""
+        if is_sqlite(self._writer.engine):
+            return
+        async with contextlib.aclosing(listen(self._writer.engine, CHANNEL)) as payloads:
+            async for payload in payloads:
+                if payload != self._token:
+                    with contextlib.suppress(DBAPIError):  # the listener notices too, and its first word after it is back brings us here
+                        self._merge(await self._writer.transaction(_load))
+
+    def _merge(self, table: Iterable[Report]) -> None:
+        """Take over what the table says, but for what we have still to write ourselves."""
+        merged: dict[Subject, dict[Slot, Report]] = {}
+        for report in table:
+            if (report.subject, report.slot) not in self._dirty:
+                merged.setdefault(report.subject, {})[report.slot] = report
+        for subject, slot in self._dirty:
+            if (own := self._reports.get(subject, {}).get(slot)) is not None:
+                merged.setdefault(subject, {})[slot] = own
+        self._reports = merged
+
     def _forget(self, subject: Subject) -> None:
         for slot in self._reports.pop(subject, {}):
             self._dirty.add((subject, slot))
@@ -117,7 +146,16 @@ class Reports:
         dirty, self._dirty = self._dirty, set()
         if dirty:
             rows = {place: self._reports.get(place[0], {}).get(place[1]) for place in dirty}
-            await self._writer.transaction(lambda connection: _save(connection, rows))
+
+            def save(connection: Connection) -> None:
+                _save(connection, rows)
+                notify(connection, CHANNEL, self._token)
+
+            try:
+                await self._writer.transaction(save)
+            except DBAPIError as error:
+                self._dirty |= dirty
+                log.error("the database does not take the reports; they are kept in memory", reason=str(error.orig).strip())
 
 
 def _load(connection: Connection) -> list[Report]:

@@ -8,21 +8,26 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from common.config.kinds.networking import WorkloadEntry
+from common.config.resource import ResourceKey
 from common.database import Writer, create, is_sqlite, migrate
 from common.database.notify import listen, notify
+from common.registration import StatusReporter, Verdict, Workload, registration
 from galley.errors import ConflictError
 from galley.store.leases import LEASE_SECONDS, HeldByAnotherError, Registered
 from galley.store.model import Put
 from galley.store.schema import metadata
 from galley.store.store import Store
 from galley.store.workloads import BEAT_SECONDS, Workloads
-from tests.running_galley import running_galley, service, virtual_service
+from tests.running_citadel import identity_of, part_identity
+from tests.running_galley import authority, running_galley, service, virtual_service
 from tests.unit.galley.store import worlds
 
 pytestmark = pytest.mark.postgres
@@ -234,3 +239,40 @@ async def test_a_killed_galley_leaves_its_workloads_to_the_others(postgres: str,
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_agents_and_reporters_are_seen_through_every_galley(postgres: str, tmp_path: Path) -> None:
+    """By the real interfaces: registered and reported at one, read at the other, and the heartbeat may move."""
+    async with running_galley(tmp_path / "one", database=postgres) as one, running_galley(tmp_path / "two", database=postgres) as two:
+        where = [one.addresses["registration"]]
+        agent = identity_of(authority, "default", "reviews")
+        async with registration(agent, lambda: where[0], Workload(name="reviews-1"), lambda: True, interval=0.1), two.rest() as client:
+            path = "/apis/networking.istio.io/v1alpha3/namespaces/default/workloadentries/reviews-1"
+            uid = (await _until_200(client, path))["metadata"]["uid"]
+            where[0] = two.addresses["registration"]
+            await asyncio.sleep(0.5)
+            assert (await _until_200(client, path))["metadata"]["uid"] == uid, "the same lease, minded by the other"
+        async with one.rest() as client:
+            await one.apply(virtual_service())
+            path = "/apis/networking.istio.io/v1alpha3/namespaces/default/virtualservices/reviews"
+            async with two.rest() as other:
+                await _until_200(other, path)
+            reporter = StatusReporter(part_identity(authority, "pilot"), two.addresses["registration"], pause=0.01)
+            key = ResourceKey("istio/networking/v1alpha3/virtualservices", "default", "reviews")
+            reporter.report(
+                key, resource_version="1", type="Applied", verdict=Verdict.FALSE, reason="RejectedByEnvoy", message="no such filter"
+            )
+            stopping = asyncio.Event()
+            reporting = asyncio.create_task(reporter.run(stopping))
+            async with asyncio.timeout(5):
+                while "no such filter" not in (await client.get(path)).text:
+                    await asyncio.sleep(0.02)
+            stopping.set()
+            await reporting
+
+
+async def _until_200(client: httpx.AsyncClient, path: str) -> Any:
+    async with asyncio.timeout(5):
+        while (answer := await client.get(path)).status_code != 200:
+            await asyncio.sleep(0.02)
+    return answer.json()
