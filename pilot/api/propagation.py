@@ -145,18 +145,19 @@ class Propagation:
             await asyncio.sleep(QUIET)
             self._wake.clear()
             for push in tuple(self._pushes):
-                if self._tell(push, time.time_ns() - int(QUIET * 1e9)):
+                if await self._tell(push, time.time_ns() - int(QUIET * 1e9)):
                     self._wake.set()
             while self._pushes and self._pushes[0].until < loop.time():
                 self._pushes.popleft()
 
     @staticmethod
-    def _tell(push: _Push, before: int) -> bool:
+    async def _tell(push: _Push, before: int) -> bool:
         """Make spans of what is older. True when something is left for the next time."""
         for connection, notes in tuple(push.open.items()):
             if notes.end > before:
                 continue
             del push.open[connection]
+            await asyncio.sleep(0)  # a span takes a while to make; others come first
             attributes = {"proxy": notes.proxy, "proxy.namespace": notes.namespace, "acked": ", ".join(notes.acked)}
             for parent in push.parents:
                 _span("pilot.proxy", parent, notes.start, notes.end, attributes, refused=notes.refused)
