@@ -42,7 +42,8 @@ def proxy_status(proxy: str | None, server: str | None, kubeconfig: str | None, 
 
 def _state(row: Mapping[str, Any], kind: str) -> str:
     state: Mapping[str, Any] = row.get("states", {}).get(kind, {})
-    return str(state.get("state", "NOT SENT"))
+    word = str(state.get("state", "NOT SENT"))
+    return "STALE (Never Acknowledged)" if word == "STALE" and f"{kind}_acked" not in row else word
 
 
 def _print_refusals(row: Mapping[str, Any]) -> None:
