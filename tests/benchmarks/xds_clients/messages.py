@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Discovery requests as bytes, and as much of responses as a client must know to answer: both written out field by field, so that a large
+response is never taken apart for its nonce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpConnectionManager
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_PREFIX = "type.googleapis.com/envoy.config."
+CLUSTER = _PREFIX + "cluster.v3.Cluster"
+ENDPOINT = _PREFIX + "endpoint.v3.ClusterLoadAssignment"
+LISTENER = _PREFIX + "listener.v3.Listener"
+ROUTE = _PREFIX + "route.v3.RouteConfiguration"
+TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
+SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds"}
+
+SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+_MANAGER = "/" + HttpConnectionManager.DESCRIPTOR.full_name
+METHOD = {"delta": SERVICE + "DeltaAggregatedResources", "sotw": SERVICE + "StreamAggregatedResources"}
+
+
+def field(number: int, content: bytes) -> bytes:
+    out, length = bytearray((number << 3 | 2,)), len(content)
+    while length > 127:
+        out.append(length & 127 | 128)
+        length >>= 7
+    out.append(length)
+    return bytes(out) + content if content else b""
+
+
+def names_field(names: Iterable[str]) -> bytes:
+    """`resource_names` and `resource_names_subscribe` are field 3 alike."""
+    return b"".join(field(3, name.encode()) for name in sorted(names))
+
+
+def delta_subscription(type_url: str, names: bytes = b"", *, removed: Iterable[str] = (), node: Node | None = None) -> bytes:
+    described = field(1, node.SerializeToString()) if node is not None else b""
+    return described + field(2, type_url.encode()) + names + b"".join(field(4, name.encode()) for name in removed)
+
+
+def delta_answer(type_url: str, nonce: str) -> bytes:
+    return field(2, type_url.encode()) + field(6, nonce.encode())
+
+
+def sotw_request(type_url: str, names: bytes = b"", *, version: str = "", nonce: str = "", node: Node | None = None) -> bytes:
+    described = field(2, node.SerializeToString()) if node is not None else b""
+    return field(1, version.encode()) + described + names + field(4, type_url.encode()) + field(5, nonce.encode())
+
+
+def _envelope() -> Any:
+    """Both responses without their resources (field 2): those stay unread."""
+    file = descriptor_pb2.FileDescriptorProto(name="xds_clients/envelope.proto", package="xds_clients", syntax="proto3")
+    message = file.message_type.add(name="Envelope")
+    kinds = descriptor_pb2.FieldDescriptorProto
+    for number, name in ((1, "version"), (4, "type_url"), (5, "nonce")):
+        message.field.add(name=name, number=number, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL)
+    message.field.add(name="removed", number=6, type=kinds.TYPE_BYTES, label=kinds.LABEL_REPEATED)  # state-of-the-world: control_plane
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("xds_clients.Envelope"))
+
+
+Envelope = _envelope()
+
+
+class Contents(NamedTuple):
+    """What a response says to a client that follows references: resource -> names that it refers to, and what is gone."""
+
+    references: dict[str, tuple[str, ...]]
+    removed: tuple[str, ...]
+
+
+class Reader:
+    """Reads references of clusters and listeners, each resource once however many clients get it."""
+
+    def __init__(self, variant: str) -> None:
+        self._delta = variant == "delta"
+        self._known: dict[tuple[str, str] | bytes, tuple[str, tuple[str, ...]]] = {}
+
+    def read(self, type_url: str, message: bytes) -> Contents:
+        references: dict[str, tuple[str, ...]] = {}
+        known = self._known
+        if not self._delta:
+            for item in DiscoveryResponse.FromString(message).resources:
+                body = item.value
+                found = known.get(body)
+                if found is None:
+                    found = known[body] = _references(type_url, body)
+                references[found[0]] = found[1]
+            return Contents(references, ())
+        response = DeltaDiscoveryResponse.FromString(message)
+        for resource in response.resources:
+            name, version = resource.name, resource.version
+            seen = known.get((name, version))
+            if seen is None or not version:
+                seen = known[name, version] = _references(type_url, resource.resource.value)
+            references[name] = seen[1]
+        return Contents(references, tuple(response.removed_resources))
+
+
+def _references(type_url: str, body: bytes) -> tuple[str, tuple[str, ...]]:
+    if type_url == CLUSTER:
+        cluster = Cluster.FromString(body)
+        if cluster.WhichOneof("cluster_discovery_type") == "type" and cluster.type == Cluster.EDS:
+            return cluster.name, (cluster.eds_cluster_config.service_name or cluster.name,)
+        return cluster.name, ()
+    listener = Listener.FromString(body)
+    names = set()
+    for chain in (*listener.filter_chains, listener.default_filter_chain):
+        for item in chain.filters:
+            if item.typed_config.type_url.endswith(_MANAGER):
+                manager = HttpConnectionManager.FromString(item.typed_config.value)
+                if manager.WhichOneof("route_specifier") == "rds":
+                    names.add(manager.rds.route_config_name)
+    return listener.name, tuple(sorted(names))
