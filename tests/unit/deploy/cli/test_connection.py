@@ -134,7 +134,15 @@ STATUS = {
     "reason": "asked for",
     "controlPlane": "split",
     "stateDir": "/s",
-    "parts": [{"name": "pilot", "pid": 9, "problem": None, "listeners": {"debug": "127.0.0.1:1", "xds": "127.0.0.1:2"}}],
+    "parts": [
+        {
+            "name": "pilot",
+            "pid": 9,
+            "problem": None,
+            "remark": "serving the last good configuration",
+            "listeners": {"debug": "127.0.0.1:1", "xds": "127.0.0.1:2"},
+        }
+    ],
     "workloads": [
         {
             "name": "gw",
@@ -160,6 +168,7 @@ def test_status_lists_parts_and_workloads_and_names_what_is_wrong(fourmast_run: 
     assert ["xds", "127.0.0.1:2"] in lines
     assert ["gw", "istio-system", "router", "127.10.0.1", "ready", "http://127.0.0.1:3"] in lines
     assert "✘ app: Envoy ended with 1" in ran.out
+    assert "! pilot: serving the last good configuration" in ran.out.splitlines()
     assert json.loads(fourmast_run("status", "--kubeconfig", str(file), "-o", "json").out) == STATUS
 
 
@@ -167,6 +176,7 @@ SYNCZ = [
     {
         "proxy": "sidecar~10.0.0.1~reviews.default~default.svc.cluster.local",
         "istio_version": "1.4.10",
+        "endpoint_acked": "7.1",
         "states": {
             "cluster": {"state": "SYNCED"},
             "listener": {
@@ -182,7 +192,7 @@ SYNCZ = [
             "endpoint": {"state": "STALE"},
         },
     },
-    {"proxy": "router~10.0.0.2~edge.istio-system~istio-system.svc.cluster.local", "states": {}},
+    {"proxy": "router~10.0.0.2~edge.istio-system~istio-system.svc.cluster.local", "states": {"cluster": {"state": "STALE"}}},
 ]
 
 
@@ -255,7 +265,7 @@ def test_proxy_status_has_istioctls_columns_and_names_the_cause_of_a_refusal(fou
     (tmp_path / "status.json").write_text(json.dumps(status))
     lines = fourmast_run("proxy-status", "--kubeconfig", str(file)).out.splitlines()
     assert lines[0].split() == ["NAME", "CDS", "LDS", "EDS", "RDS", "VERSION"]
-    assert lines[1].split("   ")[0] == "edge.istio-system"
+    assert lines[1].startswith("edge.istio-system   STALE (Never Acknowledged)   NOT SENT")
     assert lines[2].replace("NOT SENT", "NOT-SENT").split() == [
         "reviews.default",
         "SYNCED",
