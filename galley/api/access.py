@@ -17,7 +17,8 @@ from common.identity.tokens import Caller
 from common.mesh.names import ROOT_NAMESPACE
 from galley.errors import ForbiddenError
 
-ADMIN_KINDS = frozenset({"EnvoyFilter", "MeshConfig", "adapter", "template"})
+ADMIN_KINDS = frozenset({"EnvoyFilter", "MeshConfig", "adapter", "attributemanifest", "template"})
+"""The vocabulary is the mesh's, whoever declares it: an `attributemanifest` that gives `source.namespace` another type unmakes every rule."""
 
 INWARD_ADAPTERS = frozenset(
     {"bypass", "checknothing", "denier", "list", "listchecker", "memquota", "noop", "prometheus", "rbac", "reportnothing", "stdio"}
@@ -42,7 +43,7 @@ def check_write(caller: Caller, kind: Kind, key: ResourceKey, *objects: Resource
     if caller.role == "viewer":
         need = "the role editor"
     elif kind.name in ADMIN_KINDS:
-        need = f"the role admin, because a {kind.name} can run code or reach out of the mesh"
+        need = f"the role admin, because a {kind.name} can run code, reach out of the mesh or change it for everybody"
     elif key.namespace in ("", ROOT_NAMESPACE):
         need = f"the role admin, because it changes the whole mesh ({ROOT_NAMESPACE} or cluster scope)"
     elif any(has_outputs(handler) for handler in _handlers(objects)):

@@ -135,6 +135,8 @@ class Objects:
         if media_type not in PATCH_TYPES:
             raise HTTPException(415, f"cannot apply a patch of type {media_type!r}; send one of {', '.join(PATCH_TYPES)}")
         patch = await read_json(request)
+        # Before the object is touched: whether a patch (or its `test`) fits tells what is in it.
+        writing.check(self._backend, target.caller, target.kind, target.key, None)
         for attempt in range(1, PATCH_ATTEMPTS + 1):
             stored = self._backend().store.snapshot.get(target.key)
             if stored is None:

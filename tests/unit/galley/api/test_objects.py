@@ -287,6 +287,7 @@ DENIES: dict[str, Any] = {"compiledAdapter": "denier", "params": {"status": {"co
         (("editor",), document("EnvoyFilter", "f", {}, api="networking.istio.io/v1alpha3"), 403),
         (("editor",), document("adapter", "a", {}, api="config.istio.io/v1alpha2"), 403),
         (("editor",), document("template", "t", {}, api="config.istio.io/v1alpha2"), 403),
+        (("editor",), document("attributemanifest", "m", {"attributes": {}}, api="config.istio.io/v1alpha2"), 403),
         (("editor",), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}}, 403),
     ],
 )
@@ -311,6 +312,20 @@ async def test_an_editor_can_neither_edit_nor_delete_what_reaches_out(galley: Ru
         assert is_status(await client.put(path, json=document("handler", "h", DENIES)), 403, "Forbidden", "writes files or connects")
         assert is_status(await client.delete(path), 403, "Forbidden")
         assert is_status(await client.patch(path, json={"spec": {"params": {}}}, headers=MERGE), 403, "Forbidden")
+
+
+@pytest.mark.parametrize("token", [("viewer", "default"), ("editor", "default"), ("viewer",)])
+async def test_a_patch_is_no_way_to_read_what_one_may_not_write(galley: RunningGalley, token: Any) -> None:
+    await galley.apply(virtual_service(namespace="other", host="secret"))
+    path = f"{ISTIO}/namespaces/other/virtualservices/reviews"
+    json_patch = {"content-type": "application/json-patch+json"}
+    async with galley.rest(api_token(*token)) as client:
+        for guess in ("secret", "wrong"):
+            answer = await client.patch(path, json=[{"op": "test", "path": "/spec/hosts/0", "value": guess}], headers=json_patch)
+            assert is_status(answer, 403, "Forbidden")
+        assert is_status(await client.patch(path, json={"spec": {"hosts": 1}}, headers=MERGE), 403, "Forbidden")
+        absent = f"{ISTIO}/namespaces/other/virtualservices/absent"
+        assert is_status(await client.patch(absent, json={}, headers=MERGE), 403, "Forbidden"), "nor to learn what exists"
 
 
 async def test_a_bounded_viewer_sees_its_namespaces_only(galley: RunningGalley) -> None:
