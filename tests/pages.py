@@ -113,12 +113,13 @@ class Reader:
                 ["bash", "-ec", script],
                 cwd=self._folder,
                 env=self._environment(YOU),
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 text=True,
                 timeout=60,
                 check=False,
             )
-            output = done.stdout + done.stderr
+            output = done.stdout
             if fits(block.expected, output) if block.expected is not None else done.returncode == 0:
                 return
             if time.monotonic() > end:
