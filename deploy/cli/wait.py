@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from deploy.cli.conditions import PROGRAMMED, REJECTED, conditions_of, is_bad
+from deploy.cli.conditions import PROGRAMMED, REJECTED, Condition, conditions_of, is_bad
 from deploy.cli.connection import Connection, connect, connection_options
 from deploy.cli.distribution import REJECTED as REJECTED_BY_PROXY
 from deploy.cli.distribution import Distribution, NotForProxies, until_distributed
@@ -20,6 +20,9 @@ from deploy.cli.parts import connect_to_pilot
 _PAUSE: Final = 0.2  # seconds between two looks
 _REPORTED_WITHIN: Final = 2.0  # seconds until Galley knows a refusal that Pilot knows
 _MOST_NAMED: Final = 3
+MIXERS: Final = "config.istio.io"
+"""Group of the kinds that Mixer uses, but for those of Pilot."""
+PILOTS: Final = frozenset({"QuotaSpec", "QuotaSpecBinding", "HTTPAPISpec", "HTTPAPISpecBinding"})
 
 
 @click.command()
@@ -57,17 +60,26 @@ def wait(
         version = str(galley.get(path)["metadata"]["resourceVersion"])
         shown = f"{kind.name} {name if kind.cluster_scoped else f'{where}/{name}'}"
         place = name if kind.cluster_scoped else f"{where}/{name}"
-        try:
-            with connect_to_pilot(kubeconfig, server) as pilot:
-                found = until_distributed(pilot, f"{kind.singular}/{place}", version, threshold, limit)
-        except NotForProxies:
-            _tell_verdict(shown, until_programmed(galley, path, limit), timeout)
-        except CliError:
-            if server is not None:
-                raise
-            _tell_verdict(shown, until_programmed(galley, path, limit), timeout)  # Pilot is not near; Galley knows what it reports
-        else:
+        found = _distribution(kubeconfig, server, f"{kind.singular}/{place}", version, threshold, limit)
+        if found is not None and not (kind.group == MIXERS and kind.name not in PILOTS and found.reaches(threshold)):
             _tell_distribution(galley, path, shown, found, threshold, timeout)
+        else:  # to proxies, Mixer's configuration only means that kept answers are void; Mixer must have it, too
+            _tell_verdict(shown, until_programmed(galley, path, limit, by="mixer/" if found is not None else ""), timeout)
+
+
+def _distribution(
+    kubeconfig: str | None, server: str | None, resource: str, version: str, threshold: float, limit: float
+) -> Distribution | None:
+    """What Pilot knows in the end; None for a kind that is not for proxies, and when Pilot is not near: Galley knows what it reports."""
+    try:
+        with connect_to_pilot(kubeconfig, server) as pilot:
+            return until_distributed(pilot, resource, version, threshold, limit)
+    except NotForProxies:
+        return None
+    except CliError:
+        if server is not None:
+            raise
+        return None
 
 
 def _tell_distribution(galley: Connection, path: str, shown: str, found: Distribution, threshold: float, timeout: str) -> None:
@@ -108,19 +120,25 @@ def until_programmed(
     path: str,
     limit: float,
     *,
+    by: str = "",
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, Any] | None:
-    """The verdict on the object's current version as soon as there is one; a refusal counts first.
+    """The verdict on the object's current version as soon as there is one (a good one only if the reporter `by` is among those who gave it);
+    a refusal counts first.
 
     After `limit` seconds what is known so far: a Programmed that is still Unknown, or None.
     """
     end = clock() + limit
     while True:
         conditions = [each for each in conditions_of(galley.get(path)) if each["type"] in (PROGRAMMED, REJECTED)]
-        verdicts = [each for each in conditions if is_bad(each) or (each["type"] == PROGRAMMED and each["status"] == "True")]
+        verdicts = [each for each in conditions if is_bad(each) or _is_there(each, by)]
         if verdicts:
             return min(verdicts, key=lambda each: (not is_bad(each), each["type"] != REJECTED))  # Rejected has Envoy's own words
         if clock() >= end:
             return conditions[0] if conditions else None
         sleep(_PAUSE)
+
+
+def _is_there(condition: Condition, by: str) -> bool:
+    return condition["type"] == PROGRAMMED and condition["status"] == "True" and by in condition.get("reporter", "")

@@ -43,13 +43,14 @@ def debug_app(
         return PlainTextResponse(remark() or "") if reason is None else JSONResponse({"reason": reason}, 503)
 
     guard = [Depends(authenticated(verifier))]
-    app.include_router(_proxies(discovery), dependencies=guard)
-    app.include_router(model_pages(discovery), dependencies=guard)
+    routers = (_proxies(discovery), model_pages(discovery))
+    for router in routers:
+        app.include_router(router, dependencies=guard)
 
     @app.get("/debug", dependencies=guard)
     async def index(caller: Viewer) -> list[str]:
         """The pages there are."""
-        return sorted({path for route in app.routes if (path := getattr(route, "path", "")).startswith("/debug/")})
+        return sorted(str(getattr(route, "path", "")) for router in routers for route in router.routes)
 
     return app
 

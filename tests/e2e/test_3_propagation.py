@@ -81,6 +81,8 @@ async def test_a_policy_shows_mixers_part(world: World) -> None:
         return text.startswith("{") and "mixer.build" in {span["name"] for span in json.loads(text)["spans"]}
 
     assert await until(in_force, within=15)
+    code, text = await fourmast(world, "wait", "rule/denyreviewsv3", "--timeout", "10s")
+    assert code == 0 and "is in force" in text, text
 
 
 async def test_waiting_for_what_nobody_uses_ends_at_once(world: World) -> None:
