@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from importlib import resources
+from typing import Any
 
 from common.mesh.names import TRUST_DOMAIN
 from deploy.local.demo.foreign import foreign_root
@@ -78,8 +79,14 @@ async def broken_configuration(world: World) -> Observation:
     async def plain() -> bool:
         return all([(page := await world.page()).status == 200 and page.black_stars + page.red_stars == 0 for _ in range(6)])
 
+    async def stored() -> dict[str, Any]:
+        """What was applied; the status beside it goes on being written while proxies confirm the rule before."""
+        text = await world.mesh.galley.get_text("networking.istio.io/v1alpha3", "virtualservices", "default", "reviews")
+        found: dict[str, Any] = json.loads(text)
+        return {"generation": found["metadata"]["generation"], "spec": found["spec"]}
+
     await until(plain, within=5)
-    before = await world.mesh.galley.get_text("networking.istio.io/v1alpha3", "virtualservices", "default", "reviews")
+    before = await stored()
     file = MENDED if world.sabotaged else BROKEN
     with resources.as_file(resources.files("deploy.samples").joinpath(file)) as path:
         process = await asyncio.create_subprocess_exec(
@@ -89,8 +96,7 @@ async def broken_configuration(world: World) -> Observation:
             stderr=asyncio.subprocess.STDOUT,
         )
         output = (await process.communicate())[0].decode()
-    after = await world.mesh.galley.get_text("networking.istio.io/v1alpha3", "virtualservices", "default", "reviews")
-    unchanged = before == after and await plain()
+    unchanged = await stored() == before and await plain()
     named = f"{path.name}:{BROKEN_LINE}" in output and "did you mean 'prefix'" in output
     place = f"{path.name}:{BROKEN_LINE}" if f"{path.name}:{BROKEN_LINE}" in output else "no file and line"
     said = next((line.strip() for line in output.splitlines() if "prefx: " in line), output[-100:].strip())
