@@ -34,6 +34,10 @@ HttpFilter = http_connection_manager_pb2.HttpFilter
 FilterChain = listener_components_pb2.FilterChain
 
 SERVER_NAME = "istio-envoy"
+_EDGE_HEADERS_SECONDS = 60.0
+"""Within which a client at the edge must have sent all headers of a request: a slow one would hold the stream for ever."""
+_EDGE_STREAMS = 100
+"""That one HTTP/2 connection at the edge may have open."""
 
 
 @cache
@@ -90,6 +94,7 @@ def inbound_http(chain: FilterChain, mesh: MeshConfig, protocol: Protocol, *, st
     manager = _manager(mesh, "inbound", stat_prefix=stat_prefix, route_config=route_config)
     manager.use_remote_address.value = False
     manager.server_name = SERVER_NAME
+    _normalize(manager)
     _set_client_certificate(manager, mutual)
     if protocol.is_http2:
         manager.http2_protocol_options.SetInParent()
@@ -103,10 +108,22 @@ def gateway_http(chain: FilterChain, mesh: MeshConfig, *, stat_prefix: str, rout
     manager = _manager(mesh, "outbound", stat_prefix=stat_prefix, route_config=route_config)
     manager.use_remote_address.value = True
     manager.server_name = SERVER_NAME
+    _normalize(manager)
+    set_seconds(manager.request_headers_timeout, _EDGE_HEADERS_SECONDS)
+    manager.http2_protocol_options.max_concurrent_streams.value = _EDGE_STREAMS
     _set_client_certificate(manager, True)
     manager.http_filters.extend(http_filters())
     manager.http_filters.extend(_traffic_filters(False))
     _add_manager(chain, manager)
+
+
+def _normalize(manager: Manager) -> None:
+    """Policy must see the path as the application will: `//admin` and `/%2Fadmin` are `/admin` to most of them.
+
+    Istio later called this DECODE_AND_MERGE_SLASHES; Istio 1.4 only resolved dots, and rules on a path's prefix could be walked around.
+    """
+    manager.merge_slashes = True
+    manager.path_with_escaped_slashes_action = Manager.UNESCAPE_AND_FORWARD
 
 
 def _set_client_certificate(manager: Manager, mutual: bool) -> None:
