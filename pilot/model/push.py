@@ -12,7 +12,7 @@ from common.checkprotocol.epoch import POLICY_COLLECTIONS
 from common.config.kinds.authentication import MESH_POLICY, PEER_AUTHENTICATION, POLICY
 from common.config.kinds.mesh import MESH_CONFIG
 from common.config.kinds.mixer import QUOTA_SPEC, QUOTA_SPEC_BINDING
-from common.config.kinds.networking import DESTINATION_RULE, GATEWAY, VIRTUAL_SERVICE
+from common.config.kinds.networking import DESTINATION_RULE, GATEWAY, SIDECAR, VIRTUAL_SERVICE
 from common.config.resource import Resource, ResourceKey
 from pilot.model.authentication import PeerPolicies
 from pilot.model.destination_rules import DestinationRules
@@ -21,6 +21,7 @@ from pilot.model.gateways import Gateways
 from pilot.model.memo import Memo
 from pilot.model.mesh import mesh_config
 from pilot.model.scope import Scope, Seen
+from pilot.model.sidecars import Sidecars
 from pilot.model.virtual_services import RoutingRules
 from pilot.registry.catalog import COLLECTIONS as SERVICE_COLLECTIONS
 from pilot.registry.catalog import Digested, ServiceCatalog
@@ -37,7 +38,7 @@ _CHECK_COLLECTIONS = (QUOTA_SPEC.collection, QUOTA_SPEC_BINDING.collection, MESH
 _FINGERPRINTED = (*(kind.collection for kind in (GATEWAY, MESH_CONFIG, QUOTA_SPEC, QUOTA_SPEC_BINDING)), *_AUTHENTICATION)
 """Small collections of which a group depends on the whole."""
 
-_DIGESTED = (*SERVICE_COLLECTIONS, VIRTUAL_SERVICE.collection, DESTINATION_RULE.collection, *_FINGERPRINTED)
+_DIGESTED = (*SERVICE_COLLECTIONS, VIRTUAL_SERVICE.collection, DESTINATION_RULE.collection, SIDECAR.collection, *_FINGERPRINTED)
 
 COLLECTIONS = (*_DIGESTED, *POLICY_COLLECTIONS)
 """What Pilot subscribes to. Of Mixer's own configuration it reads only the versions."""
@@ -51,6 +52,7 @@ class PushContext:
     catalog: ServiceCatalog
     routing: RoutingRules
     destinations: DestinationRules
+    sidecars: Sidecars
     gateways: Gateways
     peer_policies: PeerPolicies
     memo: Memo
@@ -92,6 +94,11 @@ class PushContext:
                 self.digested[DESTINATION_RULE.collection], root=mesh.rootNamespace, default_export=mesh.defaultDestinationRuleExportTo
             ),
         )
+        self.sidecars = self._unless_changed(
+            (SIDECAR.collection,),
+            lambda old: old.sidecars,
+            lambda: Sidecars(resources.get(SIDECAR.collection, {}).values(), root=mesh.rootNamespace),
+        )
         self.gateways = self._unless_changed(
             (GATEWAY.collection,), lambda old: old.gateways, lambda: Gateways(resources.get(GATEWAY.collection, {}).values())
         )
@@ -116,8 +123,8 @@ class PushContext:
         """Everything that Mixer's answers depend on, by stored version: what the policy epoch of cached checks is made of."""
         self.check_digest = combine((value_digest(self.policy_versions), *(self.digests[name] for name in _CHECK_COLLECTIONS)))
         self.memo = Memo(previous.memo if previous is not None else None)
-        self._scopes: dict[str, Scope] = {}
-        self._seen: dict[str, Seen] = {}
+        self._scopes: dict[tuple[str, bool], Scope] = {}
+        self._seen: dict[tuple[str, bool], Seen] = {}
         self._serving: dict[str, bytes] = {}
         self._previous = None  # only building may look back: a chain of snapshots would never be freed
 
@@ -128,18 +135,27 @@ class PushContext:
         Never raises for a bad object: an object that cannot be used is left out. The caller must not change `resources` afterwards.
         """
         push = cls(resources, previous)
-        if previous is not None and push.destinations is previous.destinations and push.catalog.digest == previous.catalog.digest:
+        if (
+            previous is not None
+            and push.destinations is previous.destinations
+            and push.sidecars is previous.sidecars
+            and push.catalog.digest == previous.catalog.digest
+        ):
             push._seen.update(previous._seen)
             if push.routing is previous.routing:
                 push._scopes.update(previous._scopes)
         return push
 
-    def scope(self, namespace: str) -> Scope:
-        """What proxies of this namespace see."""
-        known = self._scopes.get(namespace)
+    def scope(self, namespace: str, *, router: bool = False) -> Scope:
+        """What proxies of this namespace see. Sidecar resources do not restrict gateways (routers)."""
+        key = (namespace, router)
+        known = self._scopes.get(key)
         if known is None:
-            seen = self._seen.get(namespace) or self._seen.setdefault(namespace, Seen(namespace, self.catalog.services, self.destinations))
-            known = self._scopes.setdefault(namespace, Scope(seen, self.routing))
+            seen = self._seen.get(key)
+            if seen is None:
+                imports = None if router else self.sidecars.imports(namespace)
+                seen = self._seen.setdefault(key, Seen(namespace, self.catalog.services, self.destinations, imports))
+            known = self._scopes.setdefault(key, Scope(seen, self.routing))
         return known
 
     def serving_digest(self, namespace: str) -> bytes:

@@ -14,19 +14,25 @@ from pilot.model.destination_rules import DestinationRules, HostRule
 from pilot.model.digest import combine
 from pilot.model.labels import LabelSet, label_set
 from pilot.model.service import Service
+from pilot.model.sidecars import Imports
 from pilot.model.virtual_services import MESH, RoutingRule, RoutingRules
 
 
 class Seen:
-    """Services visible from one namespace, with their destination rules. Kept from push to push while neither changes."""
+    """Services visible from one namespace, with their destination rules. Kept from push to push while neither changes.
 
-    def __init__(self, namespace: str, services: Iterable[Service], destinations: DestinationRules):
-        self.namespace = namespace
+    `imports` is what a Sidecar lets its proxies see; None for all that is exported.
+    """
+
+    def __init__(self, namespace: str, services: Iterable[Service], destinations: DestinationRules, imports: Imports | None = None):
+        self.namespace, self.imports = namespace, imports
         self._destinations = destinations
         self._found: dict[Service, HostRule | None] = {}
         chosen: dict[str, Service] = {}
         for service in services:
             if service.private and service.namespace != namespace:
+                continue
+            if imports is not None and not imports.admits(service.namespace, service.hostname):
                 continue
             known = chosen.get(service.hostname)
             if known is None or (service.namespace == namespace != known.namespace):
@@ -72,6 +78,8 @@ class Scope:
         self._seen = seen
         self.namespace, self.by_host, self.services = seen.namespace, seen.by_host, seen.services
         self.rules = routing.visible_from(seen.namespace)
+        if (imports := seen.imports) is not None:
+            self.rules = tuple(rule for rule in self.rules if any(imports.admits(rule.namespace, host) for host in rule.hosts))
 
     @cached_property
     def mesh_rules(self) -> tuple[RoutingRule, ...]:

@@ -27,6 +27,7 @@ from pilot.model.destination_rules import effective_policy
 from pilot.model.labels import LabelSet, label_set, selects
 from pilot.model.proxy import Proxy
 from pilot.model.push import PushContext
+from pilot.model.scope import Scope
 from pilot.networking import groups
 from pilot.networking.inbound import Inbound
 from pilot.networking.names import ClusterName
@@ -57,10 +58,11 @@ def plan(push: PushContext, proxy: Proxy, type_url: str, names: Collection[str] 
         return tuple(GroupKey(type_url, "routes", (_routes(push, proxy, name),)) for name in sorted(names or ()))
     if type_url == TYPE_ENDPOINT:
         locality = proxy.locality if push.mesh.localityLbSetting is not None else ""
+        scope = push.scope(proxy.namespace, router=proxy.type == "router")
         if not isinstance(names, frozenset):
-            return _endpoints(push, proxy.namespace, locality, names or ())
-        key = ("endpoints", push.mesh_digest, push.scope(proxy.namespace).targets_digest, locality, names)
-        return push.memo.get(key, lambda: _endpoints(push, proxy.namespace, locality, names))
+            return _endpoints(scope, locality, names or ())
+        key = ("endpoints", push.mesh_digest, scope.targets_digest, locality, names)
+        return push.memo.get(key, lambda: _endpoints(scope, locality, names))
     return ()
 
 
@@ -90,12 +92,11 @@ def _routes(push: PushContext, proxy: Proxy, name: str) -> groups.Group:
     return groups.InboundRoutes(name, inbound)
 
 
-def _endpoints(push: PushContext, namespace: str, locality: str, names: Collection[str]) -> tuple[GroupKey, ...]:
-    return tuple(GroupKey(TYPE_ENDPOINT, "endpoints", (_endpoint_group(push, namespace, locality, name),)) for name in sorted(names))
+def _endpoints(scope: Scope, locality: str, names: Collection[str]) -> tuple[GroupKey, ...]:
+    return tuple(GroupKey(TYPE_ENDPOINT, "endpoints", (_endpoint_group(scope, locality, name),)) for name in sorted(names))
 
 
-def _endpoint_group(push: PushContext, namespace: str, locality: str, name: str) -> groups.Endpoints:
-    scope = push.scope(namespace)
+def _endpoint_group(scope: Scope, locality: str, name: str) -> groups.Endpoints:
     parsed = ClusterName.parse(name)
     service = scope.by_host.get(parsed.host) if parsed is not None and parsed.direction == "outbound" else None
     if parsed is None or service is None:
@@ -124,8 +125,8 @@ def basis(push: PushContext, type_url: str) -> Hashable:
     """Equal in two pushes only if `plan` and `fingerprint` answer alike for every proxy and key of this type: nobody need be asked again."""
     catalog = push.catalog
     if type_url == TYPE_ENDPOINT:
-        return (catalog, push.destinations, push.authentication_digest)
-    inbound = (catalog.digest, catalog.all_serving_digest, push.authentication_digest)
+        return (catalog, push.destinations, push.sidecars, push.authentication_digest)
+    inbound = (catalog.digest, catalog.all_serving_digest, push.sidecars, push.authentication_digest)
     if type_url == TYPE_CLUSTER:
         return (*inbound, push.destinations, catalog.accounts_digest, catalog.inlined_digest)
     return (*inbound, push.destinations, push.routing, push.gateways, push.check_digest)

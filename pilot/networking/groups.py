@@ -49,7 +49,7 @@ class OutboundClusters:
     """The proxy knows a connection's original destination (a sidecar in REDIRECT mode)."""
 
     def fingerprint(self, push: PushContext) -> Hashable:
-        scope, catalog = push.scope(self.namespace), push.catalog
+        scope, catalog = push.scope(self.namespace, router=not self.sidecar), push.catalog
         inlined = tuple(catalog.endpoints(service.key).digest for service in scope.services if service.resolution is Resolution.DNS)
         policies = push.authentication_digest if inlined else b""
         return (push.mesh_digest, scope.services_digest, scope.destinations_digest, catalog.accounts_digest, inlined, policies)
@@ -57,11 +57,11 @@ class OutboundClusters:
     def generate(self, push: PushContext) -> Iterator[Generated]:
         for cluster in special_clusters(push.mesh, sidecar=self.sidecar):
             yield generated(cluster.name, cluster)
-        for service in push.scope(self.namespace).services:
+        for service in push.scope(self.namespace, router=not self.sidecar).services:
             yield from self._service(push, service)
 
     def _service(self, push: PushContext, service: Service) -> tuple[Generated, ...]:
-        rule = push.scope(self.namespace).destination_rule(service)
+        rule = push.scope(self.namespace, router=not self.sidecar).destination_rule(service)
         endpoints = push.catalog.endpoints(service.key)
         view = ServiceView(service, rule, endpoints, push.mesh, push.peer_policies, self.captures)
         inlined = (endpoints.digest, push.authentication_digest) if service.resolution is Resolution.DNS else ()
@@ -173,12 +173,12 @@ class GatewayListeners:
     bind: str
 
     def fingerprint(self, push: PushContext) -> Hashable:
-        scope = push.scope(self.namespace)
+        scope = push.scope(self.namespace, router=True)
         return (push.mesh_digest, push.digests[GATEWAY.collection], scope.services_digest, scope.rules_digest)
 
     def generate(self, push: PushContext) -> Iterator[Generated]:
         for port in gateway_ports(push, self.gateways):
-            listener = gateway_listener(port, push.scope(self.namespace), push.mesh, bind=self.bind)
+            listener = gateway_listener(port, push.scope(self.namespace, router=True), push.mesh, bind=self.bind)
             if listener is not None:
                 yield generated(listener.name, listener, port.sources)
 
@@ -230,7 +230,7 @@ class GatewayRoutes:
     name: str
 
     def fingerprint(self, push: PushContext) -> Hashable:
-        scope = push.scope(self.namespace)
+        scope = push.scope(self.namespace, router=True)
         return (
             push.digests[GATEWAY.collection],
             push.check_digest,
@@ -241,7 +241,7 @@ class GatewayRoutes:
 
     def generate(self, push: PushContext) -> Iterator[Generated]:
         port = next((port for port in gateway_ports(push, self.gateways) if port.route_config == self.name), None)
-        configuration, sources = gateway_routes(self.name, port, push.scope(self.namespace), CheckSettings(push))
+        configuration, sources = gateway_routes(self.name, port, push.scope(self.namespace, router=True), CheckSettings(push))
         yield generated(self.name, configuration, sources)
 
 

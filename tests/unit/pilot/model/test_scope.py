@@ -97,3 +97,53 @@ def test_port_level_settings_replace_a_layer_and_a_subset_overlays_part_by_part(
     assert whole.load_balancer is not None and whole.load_balancer.simple == "RANDOM" and whole.tls is not None
     assert port.load_balancer is not None and port.load_balancer.simple == "LEAST_CONN" and port.tls is None
     assert subset.load_balancer == port.load_balancer and subset.tls is not None and subset.tls.mode == "ISTIO_MUTUAL"
+
+
+def sidecar(namespace: str, *imported: str, selector: str = "") -> str:
+    spec = f"{{egress: [{{hosts: [{', '.join(repr(host) for host in imported)}]}}]{selector}}}"
+    metadata = f"{{name: default, namespace: {namespace}}}"
+    return f"apiVersion: networking.istio.io/v1alpha3\nkind: Sidecar\nmetadata: {metadata}\nspec: {spec}\n"
+
+
+def seen(mesh: Mesh, namespace: str, *, router: bool = False) -> set[str]:
+    return set(mesh.push.scope(namespace, router=router).by_host)
+
+
+ENTRIES = (entry("ns1", "a.example.com"), entry("ns2", "b.example.com"), entry("ns2", "c.example.org"))
+EVERYTHING = {"a.example.com", "b.example.com", "c.example.org"}
+
+
+def test_a_sidecar_restricts_its_namespace_and_no_other_and_no_gateway() -> None:
+    mesh = Mesh(*ENTRIES, sidecar("ns1", "./*", "ns2/*.example.org"))
+    assert seen(mesh, "ns1") == {"a.example.com", "c.example.org"}
+    assert seen(mesh, "ns2") == seen(mesh, "ns1", router=True) == EVERYTHING
+
+
+def test_the_root_namespace_restricts_who_has_no_sidecar() -> None:
+    mesh = Mesh(*ENTRIES, sidecar("istio-system", "*/b.example.com"), sidecar("ns1", "*/*"))
+    assert seen(mesh, "ns1") == EVERYTHING
+    assert seen(mesh, "ns2") == {"b.example.com"}
+
+
+def test_a_tilde_imports_nothing_and_a_selected_workload_is_not_a_namespace() -> None:
+    assert seen(Mesh(*ENTRIES, sidecar("ns1", "~/*")), "ns1") == set()
+    selector = ", workloadSelector: {labels: {app: x}}"
+    assert seen(Mesh(*ENTRIES, sidecar("ns1", "~/*", selector=selector)), "ns1") == EVERYTHING
+
+
+def test_rules_are_imported_by_their_hosts_and_a_removed_sidecar_restricts_no_more() -> None:
+    rules = "".join(
+        f"""
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata: {{name: {host[0]}, namespace: ns2}}
+spec: {{hosts: [{host}], http: [{{route: [{{destination: {{host: {host}}}}}]}}]}}
+"""
+        for host in ("a.example.com", "b.example.com")
+    )
+    restricted = Mesh(*ENTRIES, rules, sidecar("ns1", "ns2/b.example.com"))
+    assert [rule.key.name for rule in restricted.push.scope("ns1").rules] == ["b"]
+    free = Mesh(*ENTRIES, rules, previous=restricted)
+    assert [rule.key.name for rule in free.push.scope("ns1").rules] == ["a", "b"]
+    assert seen(free, "ns1") == EVERYTHING
