@@ -28,6 +28,8 @@ Answerer = Callable[[Question, SpiffeId], Awaitable[Answer]]
 Identify = Callable[[asyncio.Transport], SpiffeId | None]
 
 MAX_HEADERS: Final = 64
+MAX_UNFINISHED: Final = 2 * MAX_BODY
+"""Bytes of an incomplete question, however it is framed: the parser itself would hold a header without end."""
 SLOW_AFTER: Final = 10.0  # seconds in which a question that has begun must be complete
 _REASONS: Final = {
     400: b"Bad Request",
@@ -66,7 +68,7 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
         self._url = b""
         self._body: list[bytes] = []
-        self._size = self._headers = 0
+        self._size = self._headers = self._unfinished = 0
         self._closing = False
         self.began: float | None = None
         """Loop time at which an incomplete question began."""
@@ -84,8 +86,11 @@ class _Connection(asyncio.Protocol):
         self._server.remember(self)
 
     def data_received(self, data: bytes) -> None:
+        self._unfinished += len(data)
         try:
             self._parser.feed_data(data)
+            if self._unfinished > MAX_UNFINISHED:
+                self._refuse(413)
         except httptools.HttpParserCallbackError as error:
             self._refuse(error.__context__.status if isinstance(error.__context__, _Refused) else 400)
         except httptools.HttpParserError:
@@ -133,7 +138,7 @@ class _Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        self.began = None
+        self.began, self._unfinished = None, 0
         self._waiting.append((b"".join(self._body), self._parser.should_keep_alive()))
         self._body = []
         if self._task is None and self._transport is not None:

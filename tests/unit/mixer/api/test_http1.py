@@ -122,6 +122,22 @@ async def test_a_chunked_body_is_counted_too() -> None:
         assert (await client.receive())[0] == 413
 
 
+@pytest.mark.parametrize("start", [f"POST {PATH} HTTP/1.1\r\nx: ", f"POST {PATH} HTTP/1.1\r\n"])
+async def test_a_header_without_end_is_refused(start: str) -> None:
+    async with serving(Answering()) as client:
+        client.writer.write(start.encode() + b"x" * (2 * MAX_BODY + 1))
+        assert (await client.receive())[::2] == (413, True)
+        assert await client.ended()
+
+
+async def test_many_questions_on_one_connection_are_no_long_one() -> None:
+    async with serving(Answering()) as client:
+        for number in range(5):
+            text = f"{number}" * (MAX_BODY // 2)
+            client.ask(text)
+            assert await client.denial() == text
+
+
 async def test_no_http_is_refused() -> None:
     async with serving(Answering()) as client:
         client.writer.write(b"\x00\x01\x02\x03\r\n\r\n")
