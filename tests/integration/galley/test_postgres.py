@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -20,7 +21,7 @@ from common.config.resource import ResourceKey
 from common.database import Writer, create, is_sqlite, migrate
 from common.database.notify import listen, notify
 from common.registration import StatusReporter, Verdict, Workload, registration
-from galley.errors import ConflictError
+from galley.errors import ConflictError, UnavailableError
 from galley.store.leases import LEASE_SECONDS, HeldByAnotherError, Registered
 from galley.store.model import Put
 from galley.store.schema import metadata
@@ -276,3 +277,24 @@ async def _until_200(client: httpx.AsyncClient, path: str) -> Any:
         while (answer := await client.get(path)).status_code != 200:
             await asyncio.sleep(0.02)
     return answer.json()
+
+
+async def test_lost_connections_are_made_again_and_nothing_is_missed(postgres: str) -> None:
+    """As after a restart of the server: every connection ends at once, those that listen too."""
+    async with opened(postgres) as one, opened(postgres) as two:
+        await one.write([Put(resource=worlds.virtual_service("before"))], actor="x")
+        await until_revision(two, 1)
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+        for attempt in range(3):  # what was under way is told to come again; nothing is half done
+            try:
+                await one.write([Put(resource=worlds.virtual_service(f"after-{attempt}"))], actor="x")
+                break
+            except UnavailableError:
+                continue
+        else:
+            pytest.fail("the database is back, but no write is taken")
+        await until_revision(two, 2)
+        assert [e.revision for e in two.feed.since(0)] == [1, 2]
