@@ -98,7 +98,9 @@ class EntryReader:
         common, request, response = entry.common_properties, entry.request, entry.response
         bag = self._common(common)
         start, duration = _timestamp(common.start_time), _duration(common.duration)
-        path = request.original_path or request.path
+        path = request.path
+        if self.reporter.direction == "outbound" and request.original_path:
+            path = request.original_path  # before a rewrite of our own; inbound it is a header that any client could have sent
         headers = dict(request.request_headers)
         if request.user_agent:
             headers["user-agent"] = bag["request.useragent"] = request.user_agent
@@ -107,7 +109,7 @@ class EntryReader:
         if request.request_id:
             headers["x-request-id"] = request.request_id
         bag["request.headers"] = headers
-        bag["request.host"] = request.authority
+        bag["request.host"] = request.authority.lower()  # as the filter sends it to Check
         bag["request.method"] = _METHODS.get(request.request_method, "")
         bag["request.path"] = path
         bag["request.url_path"] = path

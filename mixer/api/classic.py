@@ -23,7 +23,7 @@ from common.proto.mixer import service_pb2, service_pb2_grpc
 from mixer.attributes.bag import TypedBag
 from mixer.attributes.compression import CompressionError, decompress, referenced_attributes
 from mixer.attributes.dictionary import GLOBAL_WORDS
-from mixer.attributes.workloads import WorkloadIndex
+from mixer.attributes.workloads import Workload, WorkloadIndex
 from mixer.dispatch.result import CheckResult, Code, HeaderOperation, QuotaRequest, QuotaResult
 from mixer.errors import CheckError, Overloaded, ReportError
 
@@ -101,16 +101,24 @@ class ClassicMixer(service_pb2_grpc.MixerServicer):
         own = "source" if attributes.get("context.reporter.kind") == "outbound" else "destination"
         attributes[f"{own}.namespace"] = caller.namespace
         attributes[f"{own}.principal"] = caller.principal
+        attributes[f"{own}.serviceAccount"] = caller.service_account
         for side in ("source", "destination"):
             uid = attributes.get(f"{side}.uid")
             address = attributes.get(f"{side}.ip")
             workload = self._workloads.of_uid(uid) if isinstance(uid, str) else None
             if workload is None and isinstance(address, bytes) and len(address) in (4, 16):
                 workload = self._workloads.at(address)
+            if side == own and workload is not None and not _is_of(workload, caller):
+                workload = None
+                attributes.pop(f"{side}.uid", None)
             if workload is not None:
                 for name, value in (workload.source if side == "source" else workload.destination).items():
                     attributes.setdefault(name, value)
         return TypedBag(attributes, self._vocabulary())
+
+
+def _is_of(workload: Workload, caller: SpiffeId) -> bool:
+    return (workload.namespace, workload.service_account) == (caller.namespace, caller.service_account)
 
 
 def _dedup_id(caller: SpiffeId, deduplication_id: str, quota: str) -> str:

@@ -123,7 +123,10 @@ local ATTRIBUTES = { -- tag, name, getter
   { "S", "destination.service.namespace", of_service("namespace") },
   { "S", "destination.service.uid", of_service("uid") },
   { "P", "origin.ip", function(view) return (host_and_port(view.info:downstreamDirectRemoteAddress())) end },
-  { "S", "request.host", function(view) return view.headers:get(":authority") end },
+  { "S", "request.host", function(view) -- routes do not tell cases apart, so a rule must not either
+    local name = view.headers:get(":authority")
+    return name and string.lower(name)
+  end },
   { "S", "request.method", function(view) return view.headers:get(":method") end },
   { "S", "request.path", function(view) return view.headers:get(":path") end },
   { "S", "request.scheme", function(view) return view.headers:get(":scheme") or "http" end },

@@ -166,6 +166,11 @@ async def test_attributes_describe_the_request(mesh: Mesh, mixer: ScriptedMixer,
     assert {name: bag.get(name) for name in expected} == expected
 
 
+async def test_hosts_are_compared_without_case(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
+    await mesh.get(host.closed.upper())
+    assert mixer.asked[0]["request.host"] == host.closed
+
+
 async def test_a_client_may_only_name_a_service_that_is_served_there(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
     for named in ("stars.default.svc.cluster.local", "bank.default.svc.cluster.local", ""):
         answer = await mesh.get(host.closed, headers={"x-istio-attributes": named, "user": named})

@@ -197,6 +197,12 @@ class TestHttp:
     def test_the_path_before_a_rewrite(self) -> None:
         assert one(reader("outbound"), http(common(), {"path": "/new", "original_path": "/old?a"}))["request.path"] == "/old?a"
 
+    def test_a_client_cannot_say_which_path_it_asked_for(self) -> None:
+        assert one(reader("inbound"), http(common(), {"path": "/admin", "original_path": "/public"}))["request.path"] == "/admin"
+
+    def test_hosts_are_compared_without_case(self) -> None:
+        assert one(reader("inbound"), http(common(), {"authority": "Ratings:9080"}))["request.host"] == "ratings:9080"
+
 
 class TestTcp:
     def event(self, kind: str, received: int = 0, sent: int = 0, **more: Any) -> accesslog_pb2.TCPAccessLogEntry:

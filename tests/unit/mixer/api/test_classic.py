@@ -82,6 +82,15 @@ async def test_a_proxy_cannot_speak_for_another_namespace() -> None:
         assert (await stub.Check(check(bag))).precondition.status.code == 7
 
 
+@pytest.mark.parametrize("said", [{"source.uid": "kubernetes://reviews-v1.default"}, {"source.ip": bytes([10, 0, 0, 1])}])
+async def test_a_proxy_cannot_speak_as_another_workload(said: dict[str, Any]) -> None:
+    bag = {"context.reporter.kind": "outbound", "destination.namespace": "default", **said}
+    async with mixer(*DENIAL) as stub:
+        assert (await stub.Check(check(bag))).precondition.status.code == 0, "ratings is not reviews, whatever it says"
+    async with mixer(*DENIAL, account="reviews") as stub:
+        assert (await stub.Check(check(bag))).precondition.status.code == 7
+
+
 async def test_quota_and_its_deduplication() -> None:
     async with mixer(*load("deploy/samples/demo/config/ratelimit.yaml")) as stub:
         bag = {"destination.uid": "kubernetes://echo.default", "destination.labels": {"app": "echo"}}
