@@ -25,7 +25,7 @@ from common.mesh.names import control_plane_dns_name
 
 
 def grpc_server_credentials(identity: WorkloadIdentity, *, require_client: bool = True) -> grpc.ServerCredentials:
-    """Mutual TLS for a gRPC server. Every handshake uses the material of that moment.
+    """Mutual TLS for one listener of a gRPC server. Every handshake uses the material of that moment.
 
     grpcio cannot ask for an optional client certificate: without `require_client` it asks for none at all.
     """
@@ -36,16 +36,19 @@ def grpc_server_credentials(identity: WorkloadIdentity, *, require_client: bool 
 
     served = identity.current
 
-    first = newest = configuration(served)
-
-    def fetch() -> grpc.ServerCertificateConfiguration:  # on gRPC's thread, once for each handshake
-        nonlocal served, newest
+    def fetch() -> grpc.ServerCertificateConfiguration | None:  # on gRPC's thread, once for each handshake
+        nonlocal served
         material = identity.current
-        if material is not served:
-            newest, served = configuration(material), material
-        return newest
+        if material is served:
+            return None  # no change. gRPC's core frees whatever it is given, so a configuration must never be handed out twice
+        served = material
+        return configuration(material)
 
-    return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=require_client)
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(served),
+        fetch,  # type: ignore[arg-type]  # gRPC documents None, its stubs forgot it
+        require_client_authentication=require_client,
+    )
 
 
 def grpc_channel(
