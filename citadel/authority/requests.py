@@ -26,7 +26,7 @@ def requested_key(csr_pem: str) -> PublicKey:
         request = x509.load_pem_x509_csr(csr_pem.encode())
         key = request.public_key()
         proven = request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, TypeError) as error:
+    except (ValueError, UnsupportedAlgorithm, TypeError, x509.InvalidVersion) as error:
         raise AuthorityError("CSR_ERROR", "this is not a PEM PKCS#10 signing request") from error
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         raise AuthorityError("CSR_ERROR", "the key of a request must be elliptic (P-256, P-384, P-521) or RSA")
