@@ -86,7 +86,7 @@ class Question:
                 continue
             match tag:
                 case "Q":
-                    question.quotas[values[0]] = AskedQuota(_integer(values[1]), values[2] == "1")
+                    question.quotas[values[0]] = AskedQuota(_amount(values[1]), values[2] == "1")
                 case "E":
                     question.epoch = values[0]
                 case "H":
@@ -265,6 +265,14 @@ def _integer(text: str) -> int:
         raise MessageError(f"{text!r} is not an integer") from None
     if not -(1 << 63) <= value < 1 << 63:
         raise MessageError(f"{text!r} does not fit 64 bits")
+    return value
+
+
+def _amount(text: str) -> int:
+    """Adapters take a negative amount for a return: whoever could send one would refill what others share."""
+    value = _integer(text)
+    if value < 0:
+        raise MessageError(f"{text!r} is no amount of a quota")
     return value
 
 

@@ -55,6 +55,8 @@ class ClassicMixer(service_pb2_grpc.MixerServicer):
         """A denial is an answer; UNAVAILABLE and INTERNAL leave the decision to the proxy's fail policy."""
         caller = await self._caller(context)
         await self._check_words(request.global_word_count, context)
+        if any(asked.amount < 0 for asked in request.quotas.values()):  # adapters take it for a return, of what others share
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the amount of a quota cannot be negative")
         try:
             bag = self._bag(decompress(request.attributes), caller)
             quotas = {

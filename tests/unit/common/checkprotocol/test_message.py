@@ -113,3 +113,8 @@ def test_the_number_of_records_is_bounded() -> None:
 def test_octets_that_are_no_text_are_replaced() -> None:
     question = Question.parse(b"M15:request.headers4:user2:\xff\xfe")
     assert question.attributes["request.headers"] == {"user": "��"}
+
+
+def test_nobody_gives_tokens_back() -> None:
+    with pytest.raises(MessageError, match="no amount of a quota"):
+        Question.parse(record("Q", "requests", "-5", "1"))
