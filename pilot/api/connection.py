@@ -30,9 +30,6 @@ from pilot.xds.stream import Acked, Converged, Expired, Nacked, Refused, Send, S
 Conversation = Stream[PushContext, Proxy]
 Write = Callable[[bytes], Awaitable[None]]
 
-PARTING = 1.0
-"""Seconds that a read or a write under way gets to notice that its call has ended; after that the call ends without it."""
-
 
 class Connection:
     """A connected proxy. `id` is unique in this process and begins with the proxy's id."""
@@ -56,7 +53,6 @@ class Connection:
         self.writing_since: float | None = None
         """Loop time at which the write under way began."""
         self.cut = False
-        self._over = False
         self._write, self._reports, self._propagation = write, reports, propagation
         self._loop = asyncio.get_running_loop()
         self._pending: Send | None = None
@@ -101,13 +97,9 @@ class Connection:
             for task in done:
                 task.result()
         finally:
-            self._over = True
-            if self._free is not None and not self._free.done():
-                self._free.set_result(None)
-            # Both end by themselves when the call has ended. Cancelling what gRPC's core is still busy with may crash the process.
-            await asyncio.wait(self._tasks, timeout=PARTING)
-            for task in self._tasks:
-                task.add_done_callback(_look_at_error)
+            reading.cancel()
+            writing.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
 
     def abort(self) -> None:
         """End the stream: its proxy is too slow, or we failed."""
@@ -116,7 +108,7 @@ class Connection:
             task.cancel()
 
     async def _write_all(self) -> None:
-        while not self._over:
+        while True:
             if self._pending is None:
                 self._free = self._loop.create_future()
                 await self._free
@@ -186,12 +178,6 @@ class Connection:
         elif (kind, "INVALID_ARGUMENT") in self._rejected:
             self._rejected.discard((kind, "INVALID_ARGUMENT"))
             metrics.REJECTS[kind].forget(self.node.proxy_id, "INVALID_ARGUMENT")
-
-
-def _look_at_error(task: asyncio.Future[None]) -> None:
-    """Whoever waited was told already."""
-    if not task.cancelled():
-        task.exception()
 
 
 def synchronization(connection: Connection) -> dict[str, Any]:
