@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from common.config.kinds.legacy_mixer import LegacyHandler
 from common.config.kinds.mixer import Handler
 from common.config.registry import Kind
@@ -19,6 +21,10 @@ from galley.errors import ForbiddenError
 
 ADMIN_KINDS = frozenset({"EnvoyFilter", "MeshConfig", "adapter", "attributemanifest", "template"})
 """The vocabulary is the mesh's, whoever declares it: an `attributemanifest` that gives `source.namespace` another type unmakes every rule."""
+
+SOCKET_KINDS = frozenset({"Endpoints", "ServiceEntry", "Sidecar", "WorkloadEntry"})
+"""Kinds in which an address may be a Unix socket. At every proxy that routes there, a gateway too, this can be Envoy's own admin socket, or the
+one that hands out its private key."""
 
 INWARD_ADAPTERS = frozenset(
     {"bypass", "checknothing", "denier", "list", "listchecker", "memquota", "noop", "prometheus", "rbac", "reportnothing", "stdio"}
@@ -48,6 +54,8 @@ def check_write(caller: Caller, kind: Kind, key: ResourceKey, *objects: Resource
         need = f"the role admin, because it changes the whole mesh ({ROOT_NAMESPACE} or cluster scope)"
     elif any(has_outputs(handler) for handler in _handlers(objects)):
         need = "the role admin, because this handler writes files or connects to other hosts"
+    elif kind.name in SOCKET_KINDS and any(has_sockets(msgspec.to_builtins(resource.spec)) for resource in objects if resource is not None):
+        need = "the role admin, because a Unix socket can be one that belongs to a proxy"
     elif not caller.may_edit(key.namespace):
         need = f"an editor of namespace {key.namespace}"
     if need:
@@ -69,6 +77,15 @@ def has_outputs(handler: Handler) -> bool:
         return True
     streams = {str(handler.params.get(name, "")) for name in ("logStream", "log_stream")}
     return not streams <= CONSOLE_STREAMS or bool(_keys(handler.params) & OUTWARD_PARAMS)
+
+
+def has_sockets(value: Any) -> bool:
+    """Whether any text in a plain value is the address of a Unix socket."""
+    if isinstance(value, str):
+        return value.lower().startswith("unix:")
+    if isinstance(value, Mapping):
+        return any(map(has_sockets, value.values()))
+    return isinstance(value, list | tuple) and any(map(has_sockets, value))
 
 
 def _keys(value: Any) -> frozenset[str]:

@@ -264,6 +264,12 @@ async def test_authentication_comes_before_reading_the_body(galley: RunningGalle
 STDIO = {"compiledAdapter": "stdio", "params": {"outputAsJson": True}}
 WRITES_FILES: dict[str, Any] = {"compiledAdapter": "stdio", "params": {"logStream": "FILE", "outputPath": "/tmp/x"}}
 FETCHES = {"compiledAdapter": "listchecker", "params": {"providerUrl": "http://169.254.169.254/", "blacklist": False}}
+SOCKET: dict[str, Any] = {
+    "hosts": ["a.example"],
+    "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+    "resolution": "STATIC",
+    "endpoints": [{"address": "unix:///run/envoy/admin.sock"}],
+}
 DENIES: dict[str, Any] = {"compiledAdapter": "denier", "params": {"status": {"code": 7, "message": "no"}}}
 
 
@@ -287,13 +293,21 @@ DENIES: dict[str, Any] = {"compiledAdapter": "denier", "params": {"status": {"co
         (("editor",), document("EnvoyFilter", "f", {}, api="networking.istio.io/v1alpha3"), 403),
         (("editor",), document("adapter", "a", {}, api="config.istio.io/v1alpha2"), 403),
         (("editor",), document("template", "t", {}, api="config.istio.io/v1alpha2"), 403),
+        (("editor",), document("ServiceEntry", "s", SOCKET, api="networking.istio.io/v1alpha3"), 403),
+        (("admin",), document("ServiceEntry", "s", SOCKET, api="networking.istio.io/v1alpha3"), 201),
+        (("editor",), document("WorkloadEntry", "w", {"address": "unix:///run/sds"}, api="networking.istio.io/v1alpha3"), 403),
         (("editor",), document("attributemanifest", "m", {"attributes": {}}, api="config.istio.io/v1alpha2"), 403),
         (("editor",), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}}, 403),
     ],
 )
 async def test_roles(galley: RunningGalley, token: Any, wanted: dict[str, Any], code: int) -> None:
     group, _, version = wanted["apiVersion"].rpartition("/")
-    plural = {"MeshConfig": "meshconfigs", "VirtualService": "virtualservices"}.get(wanted["kind"], wanted["kind"].lower() + "s")
+    plural = {
+        "MeshConfig": "meshconfigs",
+        "ServiceEntry": "serviceentries",
+        "VirtualService": "virtualservices",
+        "WorkloadEntry": "workloadentries",
+    }.get(wanted["kind"], wanted["kind"].lower() + "s")
     namespace = wanted["metadata"].get("namespace")
     path = f"/{'apis/' + group if group else 'api'}/{version}/{f'namespaces/{namespace}/' if namespace else ''}{plural}"
     async with galley.rest(api_token(*token)) as client:
