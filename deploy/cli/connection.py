@@ -7,6 +7,7 @@ Looked for in this order: --kubeconfig, $FOURMAST_KUBECONFIG, the mesh that runs
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import ssl
@@ -181,18 +182,29 @@ def runtime_folder() -> Path:
 
 
 def _running_meshes() -> list[Path]:
-    """Kubeconfigs of the meshes on this machine, youngest first."""
+    """Kubeconfigs of the meshes on this machine, youngest first. What a killed launcher left is not among them: nobody holds its lock."""
     found: list[tuple[float, Path]] = []
     folder = runtime_folder()
     if not folder.is_dir() or folder.stat().st_uid != os.geteuid():
         return []
     for file in folder.glob("*.json"):
         try:
+            if not _held(file):
+                continue
             about = json.loads(file.read_text())
             found.append((float(about["since"]), Path(about["stateDir"]) / "kubeconfig"))
         except (OSError, ValueError, KeyError, TypeError):
             continue  # one that has just ended
     return [path for _, path in sorted(found, reverse=True)]
+
+
+def _held(file: Path) -> bool:
+    with file.open() as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def read_target(file: Path) -> Target:
@@ -218,7 +230,9 @@ def read_target(file: Path) -> Target:
             server_name=cluster.get("tls-server-name", ""),
             namespace=context.get("namespace") or "default",
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except KeyError as error:
+        raise CliError(f"{file} is not a usable kubeconfig: {error.args[0]}") from error
+    except (TypeError, ValueError, OSError) as error:
         raise CliError(f"{file} is not a usable kubeconfig: {error}") from error
 
 

@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _down(name: str | None) -> int:
-    found = [mesh for mesh in lock.running() if name in (None, mesh["name"])]
+    meshes = lock.running()
+    found = [mesh for mesh in meshes if name in (None, mesh["name"])]
     if len(found) != 1:
-        there = ", ".join(mesh["name"] for mesh in lock.running()) or "none"
-        print(f"fourmast down: {'which mesh' if found else 'no such mesh runs'}? Running: {there}", file=sys.stderr)
+        print(f"fourmast down: {_which(name, [mesh['name'] for mesh in meshes])}", file=sys.stderr)
         return EXIT_CONFIGURATION
     pid = found[0]["pid"]
     os.kill(pid, signal.SIGTERM)
@@ -55,6 +55,14 @@ def _down(name: str | None) -> int:
         time.sleep(0.1)
     print(f"mesh {found[0]['name']} is down")
     return 0
+
+
+def _which(name: str | None, there: Sequence[str]) -> str:
+    """Why it is not clear which mesh to stop."""
+    if not there:
+        return "no mesh of yours runs here"
+    names = ", ".join(there)
+    return f"several meshes run here, say which: {names}" if name is None else f"no mesh named {name} runs here; there is {names}"
 
 
 async def _until_signal(options: argparse.Namespace) -> int:

@@ -112,12 +112,26 @@ class MeshFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def load(path: Path) -> MeshFile:
     """Read and check a mesh file. Raises MeshFileError."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise MeshFileError(f"{path} is not there; give the mesh file as in `fourmast up deploy/samples/bookinfo/mesh.yaml`") from error
     except OSError as error:
         raise MeshFileError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise MeshFileError(f"{path}: not UTF-8 text") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise MeshFileError(f"{place}: not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise MeshFileError(f"{path}: {error}") from error
-    return parse(document, source=str(path))
+    for document in documents:
+        if isinstance(document, dict) and "apiVersion" in document and "kind" in document:
+            kind = document["kind"]
+            raise MeshFileError(f"{path}: this is configuration ({kind}), no mesh; start a mesh, then `fourmast apply -f {path}`")
+    if len(documents) != 1:
+        raise MeshFileError(f"{path}: expected one mesh, found {len(documents)} documents")
+    return parse(documents[0], source=str(path))
 
 
 def parse(document: object, *, source: str = "mesh.yaml") -> MeshFile:

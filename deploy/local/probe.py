@@ -38,6 +38,8 @@ def namespaces_problem() -> str | None:
             hub.attach(1, intercepted=True).close()
         finally:
             hub.close()
+    except PermissionError as error:
+        return f"network namespaces need root, or a user who may make them ({error})"
     except Exception as error:  # pyroute2 raises its own errors, and a missing kernel module shows as any of several
         return f"a scratch namespace could not be made ({error})"
     return None

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -111,11 +113,15 @@ def test_the_youngest_running_mesh_is_found_before_the_home_file(tmp_path: Path)
     assert find_kubeconfig(None) == home
     runtime = tmp_path / "runtime"
     runtime.mkdir()
-    for age, name in ((1.0, "old"), (2.0, "young")):
-        kubeconfig(tmp_path / name)
-        (runtime / f"{name}.json").write_text(json.dumps({"since": age, "stateDir": str(tmp_path / name)}))
-    (runtime / "ended.json").write_text("")
-    assert find_kubeconfig(None) == tmp_path / "young" / "kubeconfig"
+    with contextlib.ExitStack() as holding:
+        for age, name in ((1.0, "old"), (2.0, "young"), (3.0, "killed")):
+            kubeconfig(tmp_path / name)
+            (runtime / f"{name}.json").write_text(json.dumps({"since": age, "stateDir": str(tmp_path / name)}))
+            if name != "killed":
+                fcntl.flock(holding.enter_context((runtime / f"{name}.json").open()), fcntl.LOCK_EX)
+        (runtime / "ended.json").write_text("")
+        assert find_kubeconfig(None) == tmp_path / "young" / "kubeconfig"
+    assert find_kubeconfig(None) == home
     assert find_kubeconfig(str(home)) == home
 
 

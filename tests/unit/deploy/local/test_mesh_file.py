@@ -57,9 +57,21 @@ def test_a_bad_file_names_the_field(document: object, expected: str) -> None:
 
 
 def test_a_missing_or_broken_file_names_itself(tmp_path: Path) -> None:
-    with pytest.raises(MeshFileError, match=r"absent\.yaml: No such file"):
+    with pytest.raises(MeshFileError, match=r"absent\.yaml is not there"):
         mesh_file.load(tmp_path / "absent.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: [")
-    with pytest.raises(MeshFileError, match=r"broken\.yaml"):
+    with pytest.raises(MeshFileError, match=r"broken\.yaml:1:8: not valid YAML"):
         mesh_file.load(broken)
+    with pytest.raises(MeshFileError, match="Is a directory"):
+        mesh_file.load(tmp_path)
+
+
+def test_configuration_in_place_of_a_mesh_is_named_with_the_way_to_apply_it(tmp_path: Path) -> None:
+    services = tmp_path / "services.yaml"
+    services.write_text("apiVersion: v1\nkind: Service\n---\napiVersion: v1\nkind: Service\n")
+    with pytest.raises(MeshFileError, match=r"configuration \(Service\), no mesh; .*fourmast apply -f"):
+        mesh_file.load(services)
+    services.write_text("name: a\n---\nname: b\n")
+    with pytest.raises(MeshFileError, match="expected one mesh, found 2"):
+        mesh_file.load(services)
