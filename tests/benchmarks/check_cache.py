@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a cached Check and a Report cost Envoy: CPU for each request, beside the same listener without them, in the same run.
 
-    python -m tests.benchmarks.check_cache
+    python -m tests.benchmarks check_cache
 
 Envoy answers by itself (no application), one worker, 16 plaintext connections. CPU time is that of Envoy's threads, so a busy machine
 disturbs little; the least of several rounds counts.

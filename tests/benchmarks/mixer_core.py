@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Mixer's own work costs on one core, each figure beside code written by hand for the same purpose, in the same run.
 
-python -m tests.benchmarks.mixer_core
+python -m tests.benchmarks mixer_core
 """
 
 from __future__ import annotations
