@@ -7,13 +7,13 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, inspect, select, text
 
-from common.database import Writer, WriterLock, create, is_sqlite, migrate, sqlite_url
+from common.database import Writer, WriterLock, check, create, is_sqlite, migrate, sqlite_url
 from common.lifecycle.host import StartError
 
 things = Table("things", MetaData(), Column("number", Integer, primary_key=True))
@@ -125,6 +125,29 @@ async def test_standing_by_ends_when_the_holder_does_however_it_dies(tmp_path: P
         await asyncio.wait_for(waiting, 5)
         assert lock.held
     await asyncio.to_thread(holder.wait)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "is damaged|cannot be used"),
+        (lambda whole: whole[:4096] + bytes(4096) + whole[8192:], "is damaged|cannot be used"),
+        (lambda whole: b"not what it was" * 1000, "file is not a database"),
+    ],
+)
+def test_a_damaged_file_is_named_before_anybody_serves_from_it(tmp_path: Path, harm: Callable[[bytes], bytes], words: str) -> None:
+    path = tmp_path / "galley.db"
+    engine = create(sqlite_url(path))
+    migrate(engine, "galley.store:migrations")
+    check(engine)
+    engine.dispose()
+    path.write_bytes(harm(path.read_bytes()))
+    engine = create(sqlite_url(path))
+    with pytest.raises(StartError, match=words) as refused:
+        check(engine)
+    assert str(path) in str(refused.value)
+    assert "restore a copy" in str(refused.value)
+    engine.dispose()
 
 
 def test_migrations_run_once_and_a_database_of_the_future_is_refused(tmp_path: Path) -> None:
