@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -13,6 +14,8 @@ _PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
 
 def _become(module: str, arguments: tuple[str, ...]) -> NoReturn:
+    """Ctrl-C waits until the launcher can take it: in the second that its imports need, it would end with a traceback."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - our own interpreter and module
 
 

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _down(name: str | None) -> int:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by `fourmast down` until here
     meshes = lock.running()
     found = [mesh for mesh in meshes if name in (None, mesh["name"])]
     if len(found) != 1:
@@ -78,6 +79,7 @@ async def _until_signal(options: argparse.Namespace) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by `fourmast up` until here
     try:
         await running
     except asyncio.CancelledError:

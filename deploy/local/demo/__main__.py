@@ -113,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by `fourmast demo` until here
         try:
             return await task
         except asyncio.CancelledError:
