@@ -127,7 +127,7 @@ class Pilot:
         self.discovery.changed(cast(Any, lambda: mesh))
 
     def _report(self, key: ResourceKey, *, verdict: Verdict, message: str = "", **_: Any) -> None:
-        self.verdicts.append((key.name, verdict, message))
+        self.verdicts.append((key.name, verdict, message))  # of the condition Rejected
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Pilot]:
@@ -325,10 +325,10 @@ async def test_a_refused_resource_is_isolated_and_named_and_the_others_flow(tmp_
             pilot.verdicts.clear()
             pilot.serve(Mesh(port, {"v0": (a,), **names}, "new3", refused=frozenset({"new7"})))
             await eventually(client.answers("b"), 2)
-            await eventually(lambda: any(verdict is Verdict.FALSE for _, verdict, _ in pilot.verdicts), 2)
+            await eventually(lambda: any(verdict is Verdict.TRUE for _, verdict, _ in pilot.verdicts), 2)
             await eventually(lambda: pilot.state(TYPE_CLUSTER) is SyncState.REJECTED, 2)
-            assert {name for name, verdict, _ in pilot.verdicts if verdict is Verdict.FALSE} == {"new7"}
-            (message,) = {text for name, verdict, text in pilot.verdicts if verdict is Verdict.FALSE}
+            assert {name for name, verdict, _ in pilot.verdicts if verdict is Verdict.TRUE} == {"new7"}
+            (message,) = {text for name, verdict, text in pilot.verdicts if verdict is Verdict.TRUE}
             assert "CDS new7" in message and "cluster provided LB specified" in message
             (connection,) = pilot.discovery.connections.values()
             sent = connection.stream.subscriptions[TYPE_CLUSTER].nonce_sent
@@ -337,7 +337,7 @@ async def test_a_refused_resource_is_isolated_and_named_and_the_others_flow(tmp_
             pilot.serve(Mesh(port, {"v0": (a,), **names}, "new7"))  # mended: it flows again
             await eventually(lambda: pilot.state(TYPE_CLUSTER) is SyncState.SYNCED, 2)
             await eventually(client.answers("b"), 2)
-            assert [verdict for name, verdict, _ in pilot.verdicts if name == "new7"][-1] is Verdict.TRUE
+            assert [verdict for name, verdict, _ in pilot.verdicts if name == "new7"][-1] is Verdict.FALSE
 
 
 async def test_traffic_survives_a_restart_of_pilot_and_the_next_one_is_found(tmp_path: Path, delta: bool) -> None:
