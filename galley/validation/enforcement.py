@@ -14,7 +14,7 @@ from common.config.kinds.api_spec import HTTP_API_SPEC, HTTP_API_SPEC_BINDING
 from common.config.kinds.authentication import MESH_POLICY, POLICY, Policy
 from common.config.kinds.authorization import AUTHORIZATION_POLICY
 from common.config.kinds.legacy_mixer import LEGACY_ADAPTERS, LEGACY_TEMPLATES
-from common.config.kinds.networking import ENVOY_FILTER, SIDECAR
+from common.config.kinds.networking import ENVOY_FILTER, SIDECAR, Sidecar
 from common.config.kinds.rbac import CLUSTER_RBAC_CONFIG, RBAC_CONFIG, SERVICE_ROLE, SERVICE_ROLE_BINDING
 from common.config.kinds.request_authentication import REQUEST_AUTHENTICATION
 from common.config.mixer_builtin.legacy import LEGACY_HANDLERS, LEGACY_INSTANCES
@@ -42,14 +42,16 @@ NOT_ENFORCED: Final[Mapping[str, str]] = MappingProxyType(
     _of((AUTHORIZATION_POLICY, SERVICE_ROLE, SERVICE_ROLE_BINDING, RBAC_CONFIG, CLUSTER_RBAC_CONFIG), _AUTHORIZATION)
     | _of((REQUEST_AUTHENTICATION,), "tokens are not checked")
     | _of((ENVOY_FILTER,), "Envoy's configuration is not patched")
-    | _of((SIDECAR,), "proxies keep seeing the whole mesh")
     | _of((kind for kind in LEGACY_ADAPTERS.values() if kind not in LEGACY_HANDLERS), "Mixer has no such adapter")
     | _of((kind for kind in LEGACY_TEMPLATES.values() if kind not in LEGACY_INSTANCES), "Mixer has no such template")
 )
 """Collection to what that means for the user."""
 
-PARTLY_ENFORCED: Final[Mapping[str, str]] = MappingProxyType(_of((POLICY, MESH_POLICY), "tokens (`jwt`) are not checked"))
-"""Collections of which a part is not enforced: `_tokens` says it at the field."""
+PARTLY_ENFORCED: Final[Mapping[str, str]] = MappingProxyType(
+    _of((POLICY, MESH_POLICY), "tokens (`jwt`) are not checked")
+    | _of((SIDECAR,), "of it only `egress[].hosts` counts, and only without a `workloadSelector`")
+)
+"""Collections of which a part is not enforced: `_tokens` and `_beyond_hosts` say it at the field."""
 
 NEVER_READ: Final = frozenset({HTTP_API_SPEC.collection, HTTP_API_SPEC_BINDING.collection})
 """Istio 1.4 accepted these, and no proxy of it read them."""
@@ -63,6 +65,8 @@ def gaps(resource: Resource[Any]) -> Iterator[Gap]:
         yield Gap((), f"{kind.name} is stored but not enforced by this version: {consequence}")
     elif kind.collection in NEVER_READ:
         yield Gap((), f"{kind.name} has no effect, as in Istio 1.4", is_error=False)
+    elif kind is SIDECAR:
+        yield from _beyond_hosts(resource.spec)
     elif kind.collection in PARTLY_ENFORCED:
         yield from _tokens(resource.spec)
 
@@ -72,3 +76,18 @@ def _tokens(spec: Policy) -> Iterator[Gap]:
         for method, at in each(getattr(spec, field), ("spec", field)):
             if method.jwt is not None:
                 yield Gap((*at, "jwt"), "jwt is stored but not enforced by this version: tokens are not checked")
+
+
+def _beyond_hosts(spec: Sidecar) -> Iterator[Gap]:
+    said = "is stored but not enforced by this version"
+    if spec.workloadSelector is not None and spec.workloadSelector.labels:
+        yield Gap(
+            ("spec", "workloadSelector"), f"workloadSelector {said}: the workloads that it selects keep seeing what their namespace sees"
+        )
+    if spec.ingress:
+        yield Gap(("spec", "ingress"), f"ingress {said}: inbound listeners follow from the services")
+    if spec.outboundTrafficPolicy is not None:
+        yield Gap(("spec", "outboundTrafficPolicy"), f"outboundTrafficPolicy {said}: MeshConfig's holds")
+    for listener, at in each(spec.egress, ("spec", "egress")):
+        if listener.port is not None:
+            yield Gap((*at, "port"), f"port {said}: its hosts are seen on the ports of their services")

@@ -46,3 +46,11 @@ def test_what_istio_did_not_read_either_is_a_warning() -> None:
 def test_what_holds_is_not_warned_about() -> None:
     mutual_tls = resource(registry.find("authentication.istio.io/v1alpha1", "Policy"), peers=[{"mtls": {}}])
     assert not list(gaps(mutual_tls))
+
+
+def test_of_a_sidecar_what_is_not_followed_is_said_at_the_field() -> None:
+    kind = registry.find("networking.istio.io/v1alpha3", "Sidecar")
+    assert not list(gaps(resource(kind, egress=[{"hosts": ["./*"]}])))
+    port = {"number": 80, "name": "http", "protocol": "HTTP"}
+    spec = {"workloadSelector": {"labels": {"app": "x"}}, "egress": [{"hosts": ["./*"]}, {"port": port, "hosts": ["./*"]}]}
+    assert [gap.path for gap in gaps(resource(kind, **spec))] == [("spec", "workloadSelector"), ("spec", "egress", 1, "port")]
