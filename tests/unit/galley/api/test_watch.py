@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.running_galley import RunningGalley, running_galley, service, virtual_service
+from tests.running_galley import RunningGalley, api_token, running_galley, service, virtual_service
 
 ALL = "/apis/networking.istio.io/v1alpha3/virtualservices"
 
@@ -121,3 +121,17 @@ async def test_a_watch_ends_when_asked_and_survives_a_restart_by_its_version(tmp
         await galley.apply(virtual_service("b"))
         async with galley.rest() as client, watching(client, resourceVersion="1") as events:
             assert await next_of(events) == ("ADDED", "b")
+
+
+async def test_a_bounded_viewer_watches_its_namespaces_only(galley: RunningGalley) -> None:
+    await galley.apply(virtual_service("theirs", namespace="other", host="secret"), virtual_service("mine"))
+    async with galley.rest(api_token("viewer", "default")) as client:
+        for query in ({}, {"resourceVersion": "1"}, {"labelSelector": "app!=x"}, {"sendInitialEvents": "true", "allowWatchBookmarks": "1"}):
+            async with watching(client, timeoutSeconds="1", **query) as events:
+                await galley.apply(virtual_service("theirs", namespace="other", host="secret"))
+                async with galley.rest() as other:
+                    await other.delete("/apis/networking.istio.io/v1alpha3/namespaces/other/virtualservices/theirs")
+                told = [event async for event in events]
+            assert "mine" in str(told) or "resourceVersion" in query
+            assert "secret" not in str(told)
+            assert "theirs" not in str(told)
