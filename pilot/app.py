@@ -37,6 +37,7 @@ log = structlog.get_logger("pilot")
 
 LARGEST_REQUEST = 4 * 1024 * 1024  # bytes
 LOOK = 0.5  # seconds between two looks at whether Galley answers
+KEEPALIVE_TIMEOUT = 60_000  # ms; the answer to a ping stands in line behind megabytes of configuration when all proxies connect at once
 DRAIN = 0.5  # seconds that streams get at a stop; Envoy keeps its configuration and finds the next Pilot
 
 
@@ -125,6 +126,7 @@ class Pilot:
                 ("grpc.max_concurrent_streams", 100_000),
                 ("grpc.max_connection_age_ms", int(settings.keepalive_max_server_connection_age * 1000)),
                 ("grpc.max_connection_age_grace_ms", 10_000),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT),
             ),
         )
         admission = Admission(rate=settings.max_requests_per_second, burst=settings.max_requests_per_second)
