@@ -168,6 +168,8 @@ def address_of(declared: str, peer: str) -> str:
         address = ipaddress.ip_address(declared)
     except ValueError as error:
         raise ValueError(f"address: {declared!r} is not an IP address") from error
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # else none of the properties below would be those of the address that is meant
     if address.is_unspecified or address.is_multicast or address.is_link_local:
         raise ValueError(f"address: {declared} is not an address that others could reach")
     return str(address)

@@ -13,11 +13,11 @@ import grpc
 import grpc.aio
 import structlog
 
-from common.identity.tls import peer_identity
+from common.identity.tls import peer_identity, peer_label_bounds
 from pilot import metrics
 from pilot.api.connection import Connection
 from pilot.api.discovery import Discovery
-from pilot.api.nodes import Described, check_identity, describe
+from pilot.api.nodes import Described, check_identity, check_labels, describe
 from pilot.api.reports import Reports
 from pilot.errors import Forbidden, Malformed, NotReady, Refusal, Unauthenticated
 from pilot.model.proxy import Proxy
@@ -78,6 +78,7 @@ class AggregatedDiscovery(grpc.GenericRpcHandler):
         node = describe(first.node)
         if _is_tls(context):
             check_identity(node, peer_identity(context), trust_domain=self._trust_domain)
+            check_labels(node, _label_bounds(context))
         connection = self._connect(context, node, delta=delta)
         log.info("proxy connected", connection=connection.id, peer=context.peer(), delta=delta)
         try:
@@ -123,6 +124,13 @@ class AggregatedDiscovery(grpc.GenericRpcHandler):
         """Until the proxy ends its side."""
         while isinstance(raw := await context.read(), bytes):
             connection.receive(reader.read(raw))
+
+
+def _label_bounds(context: Context) -> dict[str, str]:
+    try:
+        return peer_label_bounds(context)
+    except ValueError as error:
+        raise Forbidden(f"the label bounds of the client certificate cannot be read: {error}") from error
 
 
 def _is_tls(context: Context) -> bool:

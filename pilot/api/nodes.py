@@ -7,10 +7,13 @@ namespace and service account own, and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from envoy.config.core.v3.base_pb2 import Node
 from google.protobuf.json_format import MessageToDict
 
+from common.identity.bounds import outside_bounds
 from common.identity.spiffe import SpiffeId
 from common.mesh.node import NodeId, NodeMetadata
 from pilot.errors import Forbidden, Malformed, Unauthenticated
@@ -53,3 +56,9 @@ def check_identity(described: Described, peer: SpiffeId | None, *, trust_domain:
     if tuple(peer) != expected:
         wanted = SpiffeId(*expected)
         raise Forbidden(f"{described.proxy_id} asks as {wanted}, but its certificate is that of {peer}")
+
+
+def check_labels(described: Described, bounds: Mapping[str, str]) -> None:
+    """Raise unless the node's labels are those that its join token allowed: by labels it gets the inbound side, or the gateways, of others."""
+    if (outside := outside_bounds(bounds, described.metadata.LABELS)) is not None:
+        raise Forbidden(f"the join token of {described.proxy_id} bounds its labels: {outside}")

@@ -96,6 +96,15 @@ async def test_a_proxy_cannot_ask_as_somebody_else(server: Server, namespace: st
         await client.ask(TYPE_CLUSTER)
         code, details = await client.refusal()
     assert code is grpc.StatusCode.PERMISSION_DENIED and "spiffe://cluster.local/ns/default/sa/sleep" in details
+
+
+async def test_a_proxy_cannot_take_labels_that_its_token_did_not_allow(server: Server) -> None:
+    await server.serve(WORLD)
+    identity = identity_of(AUTHORITY, "default", "sleep", label_bounds={"app": "sleep"})
+    async with AdsClient.connected(server.tls, identity) as client:  # it names no labels
+        await client.ask(TYPE_CLUSTER)
+        code, details = await client.refusal()
+    assert code is grpc.StatusCode.PERMISSION_DENIED and "label app must be 'sleep'" in details
     assert not server.discovery.connections
 
 

@@ -7,7 +7,7 @@ import pytest
 from envoy.config.core.v3.base_pb2 import Node
 
 from common.identity.spiffe import SpiffeId
-from pilot.api.nodes import check_identity, describe
+from pilot.api.nodes import check_identity, check_labels, describe
 from pilot.errors import Forbidden, Malformed, Unauthenticated
 
 
@@ -52,3 +52,12 @@ def test_a_proxy_may_only_be_what_its_certificate_says() -> None:
             check_identity(found, peer, trust_domain="cluster.local")
     with pytest.raises(Unauthenticated):
         check_identity(found, None, trust_domain="cluster.local")
+
+
+def test_a_proxy_has_the_labels_that_its_token_allowed() -> None:
+    found = describe(node(LABELS={"app": "web", "version": "v1"}))
+    for bounds in ({}, {"app": "web"}):
+        check_labels(found, bounds)
+    for bounds in ({"app": "bank"}, {"app": "web", "istio": "ingressgateway"}):
+        with pytest.raises(Forbidden, match="bounds its labels"):
+            check_labels(found, bounds)
