@@ -22,7 +22,7 @@ from common.identity.tls import peer_identity, peer_label_bounds
 from common.proto.galley import v1_pb2, v1_pb2_grpc
 from galley.distribution.access import part_of
 from galley.status.reports import LONGEST_MESSAGE, Report, Reports, Verdict
-from galley.store.leases import LEASE_SECONDS, HeldByAnotherError, Registered
+from galley.store.leases import LEASE_SECONDS, HeldByAnotherError, Registered, TooManyError
 from galley.store.store import Store, utc_now
 from galley.store.workloads import Workloads
 
@@ -67,6 +67,8 @@ class RegistrationServicer(v1_pb2_grpc.RegistrationServicer):
                 grpc.StatusCode.ALREADY_EXISTS,
                 f"{key} is registered by service account {error}; register under another name, or wait until its lease ends",
             )
+        except TooManyError as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         self._workloads.changed()
         log.info("workload registered", workload=key.mcp_name, address=spec.address, service_account=peer.service_account)
         return v1_pb2.RegisterResponse(

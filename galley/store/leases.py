@@ -11,6 +11,7 @@ deadline; the others show the workload and wait to be told. A heartbeat for a le
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -55,6 +56,14 @@ class Ended:
     ran_out: bool
 
 
+MOST_OF_AN_ACCOUNT = 5_000
+"""Workloads under one service account: whoever has its certificate must not fill Galley, and everybody's endpoints, with names."""
+
+
+class TooManyError(Exception):
+    """The service account has as many leases as one may have."""
+
+
 class HeldByAnotherError(Exception):
     """The name is leased to another service account of the namespace."""
 
@@ -68,6 +77,7 @@ class Leases:
         self._known: dict[Place, Registered] = {}
         self._deadline: dict[Place, float] = {}  # only of those that we hold
         self._by_lease: dict[str, Place] = {}
+        self._of_account: Counter[tuple[str, str]] = Counter()
         self._visible: dict[Place, Visible] = {}
         self.serial = 0
         """Grows with every change of the visible set."""
@@ -109,12 +119,16 @@ class Leases:
     def register(self, *, namespace: str, name: str, spec: WorkloadEntry, healthy: bool, at: str) -> Registered:
         """Begin a lease, ending an earlier one of the same name: an agent that was restarted takes its place over.
 
-        Raises HeldByAnotherError when that one belongs to another service account and still runs.
+        Raises HeldByAnotherError when that one belongs to another service account and still runs, TooManyError when the account has its fill.
         """
         self.expire()
         before = self._known.get((namespace, name))
         if before is not None and before.spec.serviceAccount != spec.serviceAccount:
             raise HeldByAnotherError(before.spec.serviceAccount)
+        if before is None and self._of_account[namespace, spec.serviceAccount] >= MOST_OF_AN_ACCOUNT:
+            raise TooManyError(
+                f"service account {spec.serviceAccount} has {MOST_OF_AN_ACCOUNT} registered workloads, and may not have more"
+            )
         workload = Registered(namespace=namespace, name=name, spec=spec, lease=secrets.token_urlsafe(18), healthy=healthy, registered_at=at)
         self._keep(workload, self._clock() + self._lease)
         self.dirty[workload.place] = None
@@ -163,6 +177,8 @@ class Leases:
         before = self._known.get(place)
         if before is not None:
             self._by_lease.pop(before.lease, None)
+            self._count(before, -1)
+        self._count(workload, 1)
         self._known[place], self._by_lease[workload.lease] = workload, place
         if deadline is None:
             self._deadline.pop(place, None)
@@ -185,5 +201,12 @@ class Leases:
         workload = self._known.pop(place)
         self._deadline.pop(place, None)
         del self._by_lease[workload.lease]
+        self._count(workload, -1)
         if self._visible.pop(place, None) is not None:
             self.serial += 1
+
+    def _count(self, workload: Registered, by: int) -> None:
+        account = (workload.namespace, workload.spec.serviceAccount)
+        self._of_account[account] += by
+        if not self._of_account[account]:
+            del self._of_account[account]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.config.kinds.networking import WorkloadEntry
-from galley.store.leases import GRACE_SECONDS, LEASE_SECONDS, HeldByAnotherError, Leases, Registered
+from galley.store.leases import GRACE_SECONDS, LEASE_SECONDS, HeldByAnotherError, Leases, Registered, TooManyError
 from galley.store.workloads import REGISTERED, Workloads
 from tests.unit.galley.store.worlds import opened
 
@@ -207,3 +207,19 @@ class TestPersistence:
             await asyncio.gather(running, return_exceptions=True)
         async with opened(tmp_path) as store:
             assert not (await Workloads.open(store.writer, start=store.start)).leases.known
+
+
+def test_one_account_cannot_take_all_the_room(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("galley.store.leases.MOST_OF_AN_ACCOUNT", 2)
+    leases = Leases(clock)
+    first, _ = register(leases, "a"), register(leases, "b")
+    with pytest.raises(TooManyError, match="reviews has 2"):
+        register(leases, "c")
+    register(leases, "c", account="ratings")
+    first = register(leases, "a")  # an agent that was restarted
+    leases.deregister(first.lease)
+    register(leases, "d")
+    with pytest.raises(TooManyError):
+        register(leases, "e")
+    clock.now += LEASE_SECONDS
+    register(leases, "e")
