@@ -162,7 +162,12 @@ def find_kubeconfig(given: str | None) -> Path:
     """The file to use. Raises CliError that says where it was looked for."""
     if given:
         return Path(given)
-    candidates = [*_running_meshes(), Path.home() / ".fourmast" / "kubeconfig"]
+    running = _running_meshes()
+    if len(running) > 1:
+        click.echo(
+            f"fourmast: {len(running)} meshes run here; this is the youngest one, {running[0]} (choose with FOURMAST_KUBECONFIG)", err=True
+        )
+    candidates = [*running, Path.home() / ".fourmast" / "kubeconfig"]
     for candidate in candidates:
         if candidate.is_file():
             return candidate

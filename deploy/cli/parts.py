@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,19 @@ def read_status(kubeconfig: Path) -> dict[str, Any]:
         raise CliError(f"there is no {path} yet: the mesh is still starting, or none runs from there") from None
     except (OSError, ValueError) as error:
         raise CliError(f"cannot read {path}: {error}") from error
+    if not _lives(found["pid"]):
+        raise CliError(f"mesh {found['name']} does not run any more: its launcher {found['pid']} was killed, and what it started with it")
     return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def connect_to_citadel(kubeconfig: str | None, server: str | None) -> Connection:

@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -106,7 +108,7 @@ def test_the_launchers_kubeconfig_is_understood(tmp_path: Path) -> None:
     assert target.roots_pem.encode() == ROOTS
 
 
-def test_the_youngest_running_mesh_is_found_before_the_home_file(tmp_path: Path) -> None:
+def test_the_youngest_running_mesh_is_found_before_the_home_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CliError, match="no mesh found"):
         find_kubeconfig(None)
     home = kubeconfig(tmp_path / "home" / ".fourmast")
@@ -121,7 +123,9 @@ def test_the_youngest_running_mesh_is_found_before_the_home_file(tmp_path: Path)
                 fcntl.flock(holding.enter_context((runtime / f"{name}.json").open()), fcntl.LOCK_EX)
         (runtime / "ended.json").write_text("")
         assert find_kubeconfig(None) == tmp_path / "young" / "kubeconfig"
+        assert f"2 meshes run here; this is the youngest one, {tmp_path}/young/kubeconfig" in capsys.readouterr().err
     assert find_kubeconfig(None) == home
+    assert capsys.readouterr().err == ""
     assert find_kubeconfig(str(home)) == home
 
 
@@ -135,7 +139,7 @@ def test_what_is_no_kubeconfig_is_said(tmp_path: Path, text: str) -> None:
 
 STATUS = {
     "name": "demo",
-    "pid": 7,
+    "pid": os.getpid(),
     "mode": "none",
     "reason": "asked for",
     "controlPlane": "split",
@@ -176,6 +180,16 @@ def test_status_lists_parts_and_workloads_and_names_what_is_wrong(fourmast_run: 
     assert "✘ app: Envoy ended with 1" in ran.out
     assert "! pilot: serving the last good configuration" in ran.out.splitlines()
     assert json.loads(fourmast_run("status", "--kubeconfig", str(file), "-o", "json").out) == STATUS
+
+
+def test_status_does_not_repeat_what_a_killed_launcher_last_wrote(fourmast_run: Run, tmp_path: Path) -> None:
+    file = kubeconfig(tmp_path)
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    (tmp_path / "status.json").write_text(json.dumps({**STATUS, "pid": ended.pid}))
+    ran = fourmast_run("status", "--kubeconfig", str(file))
+    assert (ran.code, ran.out) == (1, "")
+    assert f"mesh demo does not run any more: its launcher {ended.pid} was killed" in ran.err
 
 
 SYNCZ = [
