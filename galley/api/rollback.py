@@ -23,10 +23,11 @@ from fastapi import APIRouter, Request, Response
 from common.config.problem import Problem
 from common.config.registry import Kind, UnknownKindError, registry
 from common.config.resource import ResourceKey, to_document
+from common.identity.tokens import Caller
 from galley.api import writing
 from galley.api.backend import Backend, Parts
 from galley.api.body import read_bytes
-from galley.errors import BadRequestError
+from galley.errors import BadRequestError, ForbiddenError
 from galley.store.model import Delete, Intent, Outcome, Put
 from galley.store.plan import by_key
 
@@ -115,8 +116,12 @@ def _key(target: Target) -> ResourceKey:
 
 
 def _check(backend: Backend, request: Request, intents: Sequence[Intent]) -> None:
-    """Raises ForbiddenError unless the caller may do every one of these."""
+    """Raises ForbiddenError unless the caller may do every one of these. It names no object that the caller may not see: a rollback
+    of everything would list them."""
+    caller: Caller = request.state.caller
     for intent in intents:
+        if not caller.may_read(intent.key.namespace):
+            raise ForbiddenError(f"{caller.name} ({caller.role}) may not change some of these objects; name a namespace of your own")
         kind = registry.by_collection(intent.key.collection)
         if kind is None:
             raise AssertionError("stored objects have kinds")

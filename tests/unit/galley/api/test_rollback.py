@@ -98,6 +98,9 @@ async def test_a_rollback_needs_the_right_to_write_each_object(galley: RunningGa
     async with galley.rest(api_token("editor", "default")) as client:
         refused = await client.post(f"{API}/rollback", json={"revision": then})
         assert (refused.status_code, refused.json()["reason"]) == (403, "Forbidden")
+        narrowed = await client.post(f"{API}/rollback", json={"revision": 0, "namespace": "other"})
+        assert narrowed.status_code == 403
+        assert "reviews" not in refused.text + narrowed.text, "it does not list what the caller may not see"
         assert (await client.post(f"{API}/rollback", json={"revision": then, "namespace": "default"})).status_code == 200
     async with galley.rest() as client:
         assert await newest(client) == before + 1
