@@ -181,11 +181,8 @@ async def test_traffic_flows_while_a_part_is_away(mesh: LocalMesh, part: str) ->
         assert (await call(mesh)).startswith("server-")
 
 
-@pytest.mark.netns
-@pytest.mark.skipif(not ROOT, reason="needs root")
+@pytest.mark.parametrize("mesh", BOTH[1:], indirect=True)  # none mode is no security boundary
 async def test_somebody_outside_reaches_no_part_that_is_not_for_workloads(mesh: LocalMesh) -> None:
-    if mesh.mode != "netns":
-        pytest.skip("not provable here: none mode is not a security boundary")
     for port, reached in ((15012, True), (8001, False), (8062, False), (9901, False), (15014, False)):
         code, _ = await mesh.exec("outside", ["curl", "-sk", "-m", "1", f"https://10.99.0.1:{port}/"])
         assert (code not in (7, 28)) == reached, f"port {port}: curl exit {code}"
