@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,6 +21,8 @@ import pytest
 
 from deploy.local.configuration import ConfigurationRefused
 from deploy.local.mesh import LocalMesh, MeshRunning
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl; `make system` brings it")
 
 MESH = Path(__file__).parent / "mesh" / "mesh.yaml"
 ROOT = os.geteuid() == 0
