@@ -155,7 +155,7 @@ class LocalMesh:
     def describe(self) -> str:
         """One sentence for people: what runs, how, and why so."""
         parts = "one istiod" if self._shape == "istiod" else "four parts"
-        return f"mesh {self._file.name}: {parts}, {len(self.workloads)} workloads, mode {self.mode} ({self._found.reason})"
+        return f"mesh {self._file.name}: {parts}, {_counted(len(self.workloads))}, mode {self.mode} ({self._found.reason})"
 
     def directions(self) -> list[str]:
         """What to try next."""
@@ -259,9 +259,9 @@ class LocalMesh:
                     await workload.start()
                     await self._expose(workload.instance)
                 up += 1
-                self._say(f"{up} of {len(self.workloads)} workloads are in the mesh")
+                self._say(f"{up} of {_counted(len(self.workloads))} in the mesh")
 
-            self._say(f"starting {len(self.workloads)} workloads")
+            self._say(f"starting {_counted(len(self.workloads))}")
             await _together(start(workload) for workload in self.workloads.values())
 
     async def _expose(self, instance: Instance) -> None:
@@ -299,6 +299,10 @@ class LocalMesh:
                 finally:
                     await watch.aclose()
             await asyncio.sleep(0.5)  # Galley is away; it comes back
+
+
+def _counted(workloads: int) -> str:
+    return f"{workloads} workload{'' if workloads == 1 else 's'}"
 
 
 def _write_addresses(path: Path, addresses: Addresses) -> None:
