@@ -89,7 +89,12 @@ def match(text: str, pattern: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def compile_pattern(pattern: str) -> Any:
-    """A compiled RE2 pattern. Raises ExpressionError of kind eval."""
+    """A compiled RE2 pattern of the configuration, kept. Raises ExpressionError of kind eval."""
+    return new_pattern(pattern)
+
+
+def new_pattern(pattern: str) -> Any:
+    """As `compile_pattern`, for one that is not ours to keep."""
     if len(pattern) > MAX_PATTERN:
         raise ExpressionError("eval", f"regular expression is longer than {MAX_PATTERN} characters")
     options = re2.Options()

@@ -11,11 +11,10 @@ import structlog
 
 from common.checkprotocol.attributes import Direction, Reference, shape_of
 from common.checkprotocol.message import ALL_HEADERS, Answer, AnsweredHeader, AnsweredQuota, Question, Status
-from common.expression import ExpressionError
-from common.expression.functions import compile_pattern
 from common.identity.spiffe import SpiffeId
 from mixer.api.attributes_of_peers import PeerAttributes
 from mixer.api.attributes_of_questions import bag_of
+from mixer.api.comparisons import Comparer
 from mixer.dispatch.result import CheckResult, Code, HeaderOperation, Operation, QuotaRequest
 from mixer.errors import MixerError, Overloaded
 
@@ -46,12 +45,16 @@ class FastCheck:
         headers: Callable[[], Iterable[str] | None],
     ) -> None:
         self._checker, self._peers, self._epoch, self._headers = checker, peers, epoch, headers
+        self._comparer = Comparer()
         self._selected: tuple[str, Selection] = ("", ("", ()))
 
     async def answer(self, question: Question, reporter: SpiffeId) -> Answer:
         """Never raises for a failing adapter: that is an answer too (`failure`), and the route's fail policy decides."""
         if question.comparisons:
-            return Answer(comparisons=tuple((pattern, value, _matches(pattern, value)) for pattern, value in question.comparisons))
+            compared = self._comparer.compare(question.comparisons, reporter)
+            if compared is None:
+                return Answer(failure=_status(Code.UNAVAILABLE, "too many regular expressions were new; try again later"))
+            return Answer(comparisons=compared)
         epoch = self._epoch()
         selection = self._selection(epoch)
         if question.headers_version not in ("", selection[0]):
@@ -84,14 +87,6 @@ class FastCheck:
             version = hashlib.blake2s(",".join(chosen).encode(), digest_size=6).hexdigest()
             self._selected = (epoch, (version, chosen))
         return self._selected[1]
-
-
-def _matches(pattern: str, value: str) -> bool:
-    """A pattern that cannot be compiled matches nothing; Galley refuses it before it comes here."""
-    try:
-        return compile_pattern(pattern).fullmatch(value) is not None
-    except ExpressionError:
-        return False
 
 
 def _translate(result: CheckResult, direction: Direction) -> Answer:

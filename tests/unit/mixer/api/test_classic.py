@@ -106,7 +106,11 @@ async def test_quota_and_its_deduplication() -> None:
     ("request_", "code", "words"),
     [
         (service_pb2.CheckRequest(global_word_count=223), grpc.StatusCode.INTERNAL, "inconsistent global dictionary versions used"),
-        (service_pb2.CheckRequest(quotas={"q": {"amount": -5}}), grpc.StatusCode.INVALID_ARGUMENT, "cannot be negative"),
+        (
+            service_pb2.CheckRequest(quotas={"q": service_pb2.CheckRequest.QuotaParams(amount=-5)}),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "cannot be negative",
+        ),
         (service_pb2.CheckRequest(attributes={"int64s": {500: 1}}), grpc.StatusCode.INVALID_ARGUMENT, "not defined"),
     ],
 )
