@@ -23,9 +23,14 @@ class StatusApp:
         if scope["type"] != "http":
             return
         status, text = await self._answer(scope)
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+        body = text.encode()
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", str(len(body)).encode()),  # else uvicorn sends chunks, even to a client of HTTP/1.0
+            (b"cache-control", b"no-store"),
+        ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": text.encode()})
+        await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, scope: Message) -> tuple[int, str]:
         match scope["path"]:
