@@ -11,10 +11,10 @@ import httpx
 import pytest
 import yaml
 
+from common.identity.kubeconfig import write_kubeconfig
 from deploy.local import configuration
 from deploy.local.clients import object_path
 from deploy.local.configuration import ConfigurationRefused
-from common.identity.kubeconfig import write_kubeconfig
 
 NETWORKING = "networking.istio.io/v1alpha3"
 
