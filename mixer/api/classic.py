@@ -8,7 +8,7 @@ The caller's certificate, not the message, says for which side it may speak: a p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
 import grpc.aio
@@ -28,6 +28,11 @@ from mixer.dispatch.result import CheckResult, Code, HeaderOperation, QuotaReque
 from mixer.errors import CheckError, Overloaded, ReportError
 
 log = structlog.get_logger("api")
+
+MOST_BAGS: Final = 1_000
+"""In one report; Istio's proxies send 100. With delta encoding a few bytes repeat a whole bag."""
+MOST_ATTRIBUTES: Final = 512
+"""In one bag."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Identify = Callable[[Context], SpiffeId | None]
@@ -75,6 +80,8 @@ class ClassicMixer(service_pb2_grpc.MixerServicer):
     async def Report(self, request: service_pb2.ReportRequest, context: Context) -> service_pb2.ReportResponse:
         """Every element is worked on before failures are told."""
         caller = await self._caller(context)
+        if len(request.attributes) > MOST_BAGS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a report has at most {MOST_BAGS} elements")
         await self._check_words(request.global_word_count, context)
         try:
             await self._mixer.report([self._bag(bag, caller) for bag in _elements(request)])
@@ -137,6 +144,8 @@ def _elements(request: service_pb2.ReportRequest) -> Iterator[dict[str, Any]]:
         if delta:
             accumulated = {**accumulated, **bag}
             bag = dict(accumulated)
+        if len(bag) > MOST_ATTRIBUTES:
+            raise CompressionError(f"a bag has at most {MOST_ATTRIBUTES} attributes")
         yield bag
 
 

@@ -15,6 +15,7 @@ from common.config.resource import Resource
 from common.identity.tls import grpc_channel, grpc_server_credentials
 from common.lifecycle.grpc import bind_grpc, grpc_server
 from common.proto.mixer import service_pb2, service_pb2_grpc
+from common.proto.mixer.attributes_pb2 import CompressedAttributes
 from mixer.adapters.contract import Environment
 from mixer.api.classic import ClassicMixer
 from mixer.attributes.compression import Dictionary, compress
@@ -164,3 +165,16 @@ async def test_a_report_tells_what_failed() -> None:
             await stub.Report(service_pb2.ReportRequest(attributes=[compress({})], global_word_count=222))
         assert caught.value.code() is grpc.StatusCode.UNKNOWN
         assert "lookup failed: 'request.path'" in str(caught.value.details())
+
+
+async def test_a_report_cannot_be_much_more_than_it_weighs() -> None:
+    delta = service_pb2.ReportRequest.DELTA_ENCODING
+    many = service_pb2.ReportRequest(attributes=[CompressedAttributes()] * 1001, repeated_attributes_semantics=delta)
+    words = [f"a{number}" for number in range(513)]
+    wide = CompressedAttributes(words=words, bools={-1 - number: True for number in range(513)})
+    large = service_pb2.ReportRequest(attributes=[wide], repeated_attributes_semantics=delta)
+    async with mixer() as stub:
+        for request, code in ((many, grpc.StatusCode.RESOURCE_EXHAUSTED), (large, grpc.StatusCode.INVALID_ARGUMENT)):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Report(request)
+            assert caught.value.code() is code
