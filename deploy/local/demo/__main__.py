@@ -52,6 +52,7 @@ async def demo(options: argparse.Namespace) -> int:
     progress = Progress(enabled=options.output == "table")
     results: list[Result] = []
     began = time.monotonic()
+    stays = not options.once and sys.stdout.isatty()
     with contextlib.ExitStack() as files:
         mesh_path = files.enter_context(resources.as_file(resources.files("deploy.samples").joinpath("demo/mesh.yaml")))
         state = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="fourmast-demo-")))
@@ -77,11 +78,13 @@ async def demo(options: argparse.Namespace) -> int:
                 f"{sum(r.ok for r in results)} of {len(results)} rows held; set-up {started:.0f} s, rows {time.monotonic() - began - started:.0f} s",
                 file=sys.stderr,
             )
-            if not options.once and sys.stdout.isatty():
+            if stays:
                 print(
                     f"\nThe mesh stays up. Bookinfo: {mesh.gateway_url}/productpage\n  export FOURMAST_KUBECONFIG={mesh.kubeconfig}\nCtrl-C ends it."
                 )
                 await _until_stopped()
+    if stays:
+        print("stopped; nothing is left running", file=sys.stderr)
     held = all(result.ok for result in results)
     if options.sabotage:
         return 1 if any(result.ok for result in results) else 0
