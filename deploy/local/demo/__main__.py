@@ -84,6 +84,7 @@ async def demo(options: argparse.Namespace) -> int:
                 )
                 await _until_stopped()
     if stays:
+        progress.end()
         print("stopped; nothing is left running", file=sys.stderr)
     held = all(result.ok for result in results)
     if options.sabotage:
