@@ -14,7 +14,7 @@ from common.config.kinds.api_spec import HTTP_API_SPEC, HTTP_API_SPEC_BINDING
 from common.config.kinds.authentication import MESH_POLICY, POLICY, Policy
 from common.config.kinds.authorization import AUTHORIZATION_POLICY
 from common.config.kinds.legacy_mixer import LEGACY_ADAPTERS, LEGACY_TEMPLATES
-from common.config.kinds.networking import ENVOY_FILTER, SIDECAR, Sidecar
+from common.config.kinds.networking import ENVOY_FILTER, GATEWAY, SIDECAR, Gateway, Sidecar
 from common.config.kinds.rbac import CLUSTER_RBAC_CONFIG, RBAC_CONFIG, SERVICE_ROLE, SERVICE_ROLE_BINDING
 from common.config.kinds.request_authentication import REQUEST_AUTHENTICATION
 from common.config.mixer_builtin.legacy import LEGACY_HANDLERS, LEGACY_INSTANCES
@@ -49,9 +49,10 @@ NOT_ENFORCED: Final[Mapping[str, str]] = MappingProxyType(
 
 PARTLY_ENFORCED: Final[Mapping[str, str]] = MappingProxyType(
     _of((POLICY, MESH_POLICY), "tokens (`jwt`) are not checked")
+    | _of((GATEWAY,), "gateways do not end TLS, so servers of such a mode are not opened")
     | _of((SIDECAR,), "of it only `egress[].hosts` counts, and only without a `workloadSelector`")
 )
-"""Collections of which a part is not enforced: `_tokens` and `_beyond_hosts` say it at the field."""
+"""Collections of which a part is not enforced: `_tokens`, `_ended_tls` and `_beyond_hosts` say it at the field."""
 
 NEVER_READ: Final = frozenset({HTTP_API_SPEC.collection, HTTP_API_SPEC_BINDING.collection})
 """Istio 1.4 accepted these, and no proxy of it read them."""
@@ -67,6 +68,8 @@ def gaps(resource: Resource[Any]) -> Iterator[Gap]:
         yield Gap((), f"{kind.name} has no effect, as in Istio 1.4", is_error=False)
     elif kind is SIDECAR:
         yield from _beyond_hosts(resource.spec)
+    elif kind is GATEWAY:
+        yield from _ended_tls(resource.spec)
     elif kind.collection in PARTLY_ENFORCED:
         yield from _tokens(resource.spec)
 
@@ -76,6 +79,12 @@ def _tokens(spec: Policy) -> Iterator[Gap]:
         for method, at in each(getattr(spec, field), ("spec", field)):
             if method.jwt is not None:
                 yield Gap((*at, "jwt"), "jwt is stored but not enforced by this version: tokens are not checked")
+
+
+def _ended_tls(spec: Gateway) -> Iterator[Gap]:
+    for server, at in each(spec.servers, ("spec", "servers")):
+        if server.tls is not None and (server.tls.mode != "PASSTHROUGH" or server.tls.serverCertificate):
+            yield Gap((*at, "tls"), "tls is stored but not enforced by this version: gateways do not end TLS, and do not open this server")
 
 
 def _beyond_hosts(spec: Sidecar) -> Iterator[Gap]:

@@ -14,6 +14,7 @@ from galley.distribution.translation import INGRESSES
 from galley.validation.enforcement import NEVER_READ, NOT_ENFORCED, gaps
 from mixer.rules.intake import ALL_COLLECTIONS
 from pilot.model.push import COLLECTIONS
+from pilot.networking.gateway import merge
 
 ACTED_ON = {*COLLECTIONS, *ALL_COLLECTIONS, *INGRESSES, "k8s/core/v1/namespaces"}
 
@@ -54,3 +55,14 @@ def test_of_a_sidecar_what_is_not_followed_is_said_at_the_field() -> None:
     port = {"number": 80, "name": "http", "protocol": "HTTP"}
     spec = {"workloadSelector": {"labels": {"app": "x"}}, "egress": [{"hosts": ["./*"]}, {"port": port, "hosts": ["./*"]}]}
     assert [gap.path for gap in gaps(resource(kind, **spec))] == [("spec", "workloadSelector"), ("spec", "egress", 1, "port")]
+
+
+def test_a_gateway_server_that_is_not_opened_is_said_at_its_tls() -> None:
+    kind = registry.find("networking.istio.io/v1alpha3", "Gateway")
+    port, hosts = {"number": 443, "name": "https", "protocol": "HTTPS"}, ["*"]
+    ends = {"port": port, "hosts": hosts, "tls": {"mode": "SIMPLE", "credentialName": "c"}}
+    passes = {"port": {**port, "number": 444}, "hosts": hosts, "tls": {"mode": "PASSTHROUGH"}}
+    gateway = resource(kind, selector={"istio": "ingressgateway"}, servers=[passes, ends])
+    assert [gap.path for gap in gaps(gateway)] == [("spec", "servers", 1, "tls")]
+    opened = {server.server.port.number for port in merge([gateway]) for server in port.servers}
+    assert opened == {444}
