@@ -12,6 +12,7 @@ PAGE = """# A page
 echo up; exec sleep 60
 ```
 ```sh
+until test -s server.log; do sleep 0.05; done
 echo one two; echo three
 ```
 ```text
