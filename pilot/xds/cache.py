@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resources as framed bytes, each made once for all streams.
 
-* `Framed`: one resource, with its version and its bytes as an entry of a response.
+* `Wire`: the bytes of one resource, framed as an entry of a response; `Framed`: such a resource in a group, with its sources.
 * `Group`: the resources of one `GroupKey`. It stays the same object for as long as its content stays the same.
 * `View`: the groups that make up one type for one proxy. Proxies with equal plans share one object.
 * `Part`: what changed between two groups or views, joined once and sent to everyone who makes that step.
@@ -16,11 +16,12 @@ import hashlib
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic
+from weakref import WeakValueDictionary
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
-from pilot.xds.framing import delta_resource, delta_response, is_name_only, sotw_resource, sotw_response
+from pilot.xds.framing import delta_resource, delta_response, is_name_only, sotw_resource, sotw_response, text
 from pilot.xds.generator import Generator, Grounded, Proxy, Push
 
 if TYPE_CHECKING:
@@ -38,32 +39,78 @@ class ImpureGenerator(AssertionError):
     """Assertion mode found a key that gave two values for one fingerprint: the fingerprint misses something that the output depends on."""
 
 
-class Framed:
-    """One resource. `version` is a hash of its body, so it is equal in every process and across restarts."""
+class Wire:
+    """The bytes of one resource as an entry of a delta response, kept once for all groups that hold the same. The body is a slice of them.
 
-    __slots__ = ("_delta", "_sotw", "body", "eds_name", "name", "name_only", "sources", "type_url", "version")
+    A thousand clusters are alike in all namespaces, and a listener holds 60 KB: second copies are most of what Pilot would keep in memory.
+    """
 
-    def __init__(self, type_url: str, name: str, body: bytes, sources: tuple[ResourceKey, ...]) -> None:
-        self.type_url, self.name, self.body, self.sources = type_url, name, body, sources
-        self.version = hashlib.blake2b(body, digest_size=8).hexdigest()
+    __slots__ = ("__weakref__", "_end", "_start", "delta", "eds_name", "name_only", "version")
+
+    def __init__(self, type_url: str, name: str, version: str, body: bytes) -> None:
+        self.version = version
+        self.delta = delta_resource(type_url, name, version, body)
+        self._end = len(self.delta) - len(text(3, name))
+        self._start = self._end - len(body)
         self.eds_name = _eds_name(name, body) if type_url == TYPE_CLUSTER else None
-        """Clusters: the name by which Envoy will ask for the endpoints; None when they are not discovered."""
         self.name_only = is_name_only(body, name)
-        """It only says that nothing is known under this name."""
-        self._delta: bytes | None = None
-        self._sotw: bytes | None = None
 
     @property
-    def delta(self) -> bytes:
-        if self._delta is None:
-            self._delta = delta_resource(self.type_url, self.name, self.version, self.body)
-        return self._delta
+    def body(self) -> bytes:
+        return self.delta[self._start : self._end]
+
+    def holds(self, body: bytes) -> bool:
+        """Whether this is its body; compares without a copy."""
+        return self._end - self._start == len(body) and self.delta.startswith(body, self._start)
+
+
+_wires: WeakValueDictionary[tuple[str, str, str], Wire] = WeakValueDictionary()
+
+
+def _wire(type_url: str, name: str, body: bytes) -> Wire:
+    """The one object with these bytes. Two threads at once may make two, which costs memory and nothing else."""
+    version = hashlib.blake2b(body, digest_size=8).hexdigest()
+    key = (type_url, name, version)
+    known = _wires.get(key)
+    if known is not None and known.holds(body):
+        return known
+    wire = _wires[key] = Wire(type_url, name, version, body)
+    return wire
+
+
+class Framed:
+    """One resource of a group, with what it was made of."""
+
+    __slots__ = ("name", "sources", "type_url", "wire")
+
+    def __init__(self, type_url: str, name: str, body: bytes, sources: tuple[ResourceKey, ...]) -> None:
+        self.type_url, self.name, self.sources = type_url, name, sources
+        self.wire = _wire(type_url, name, body)
+
+    @property
+    def version(self) -> str:
+        """A hash of the body, so it is equal in every process and across restarts."""
+        return self.wire.version
+
+    @property
+    def eds_name(self) -> str | None:
+        """Clusters: the name by which Envoy will ask for the endpoints; None when they are not discovered."""
+        return self.wire.eds_name
+
+    @property
+    def name_only(self) -> bool:
+        """It only says that nothing is known under this name."""
+        return self.wire.name_only
+
+    @property
+    def body(self) -> bytes:
+        """The message; a copy, which nobody should keep."""
+        return self.wire.body
 
     @property
     def sotw(self) -> bytes:
-        if self._sotw is None:
-            self._sotw = sotw_resource(self.type_url, self.body)
-        return self._sotw
+        """As an entry of a state-of-the-world response, made anew each time: parts keep what they join."""
+        return sotw_resource(self.type_url, self.wire.body)
 
     def __repr__(self) -> str:
         return f"Framed({self.name}@{self.version})"
@@ -90,7 +137,7 @@ class Part:
     @property
     def delta(self) -> bytes:
         if self._delta is None:
-            self._delta = b"".join([frame.delta for frame in self.frames])
+            self._delta = b"".join([frame.wire.delta for frame in self.frames])
         return self._delta
 
     @property
@@ -281,7 +328,7 @@ class Epoch(Generic[Push, Proxy]):
         same = before is not None
         for generated in self._generator.generate(self.push, key):
             old = known.get(generated.name)
-            if old is None or old.body != generated.body:
+            if old is None or not old.wire.holds(generated.body):
                 same = False
                 resources[generated.name] = Framed(key.type_url, generated.name, generated.body, generated.sources)
             else:

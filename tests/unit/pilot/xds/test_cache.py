@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 import pytest
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 
+from common.config.resource import ResourceKey
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT
 from pilot.networking.generator import GroupKey
-from pilot.xds.cache import Epoch, ImpureGenerator
+from pilot.xds.cache import Epoch, Framed, ImpureGenerator
 from pilot.xds.names import NameSets
 from tests.unit.pilot.xds.worlds import World, WorldGenerator, group_key
 
@@ -52,6 +54,17 @@ def test_one_changed_endpoint_rebuilds_one_assignment(epoch: Epoch[World, str], 
 def test_an_unchanged_view_keeps_its_identity(epoch: Epoch[World, str], generator: WorldGenerator) -> None:
     before = epoch.view("p", TYPE_ENDPOINT, NAMES)
     assert after(epoch, WORLD.but(clusters={}), generator).view("p", TYPE_ENDPOINT, NAMES) is before
+
+
+def test_equal_resources_of_different_groups_share_their_bytes_and_keep_their_sources() -> None:
+    first, second = (Framed(TYPE_ENDPOINT, "s1", b"\n\x02s1\x12\x00", (ResourceKey("c", name, "x"),)) for name in ("a", "b"))
+    other = Framed(TYPE_ENDPOINT, "s1", b"\n\x02s1", ())
+    assert first.wire is second.wire and first.sources != second.sources
+    assert other.wire is not first.wire and other.version != first.version
+    assert (first.body, other.body) == (b"\n\x02s1\x12\x00", b"\n\x02s1"), "the body is read back out of the framed bytes"
+    (read,) = DeltaDiscoveryResponse.FromString(first.wire.delta).resources
+    assert (read.name, read.version, read.resource.value) == ("s1", first.version, first.body)
+    assert first.wire.holds(first.body) and not first.wire.holds(other.body) and not other.wire.holds(first.body)
 
 
 def test_a_fingerprint_that_changes_for_nothing_changes_nothing(epoch: Epoch[World, str], generator: WorldGenerator) -> None:
