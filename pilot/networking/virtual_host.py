@@ -91,8 +91,8 @@ class _Builder:
             virtual_hosts = self._virtual_hosts(self._ruled, self._extra)
             self.sources.extend(service.source for service in self._services if service.hostname not in self._ruled)
             return [_framed(virtual_host) for virtual_host in virtual_hosts], _catches_all(virtual_hosts)
-        key = ("default virtual hosts", self._scope.namespace, only, self._place.port, self._scope.targets_digest)
-        defaults = self._memo.get(key, self._defaults)
+        place = ("default virtual hosts", self._scope.namespace, only, self._place.port)
+        defaults = self._memo.keep(place, self._scope.targets_digest, self._defaults)
         framed = list(defaults.framed)
         for index, service in enumerate(defaults.services):
             rule = self._ruled.get(service.hostname) if self._ruled else None
@@ -125,16 +125,17 @@ class _Builder:
             elif port is not None:
                 rule = self._scope.destination_rule(service)
                 key = ("default virtual host", self._scope.namespace, service.digest, port.number, rule.digest if rule is not None else b"")
-                by_age.append(self._memo.get(key, partial(self._default_host, service, port)))
+                by_age.append(VirtualHost.FromString(self._memo.get(key, partial(self._default_host, service, port))))
         for host, routing in extra.items():
             by_age.append(self._virtual_host(host, [host] if host == "*" else [host, f"{host}:{self._place.port}"], self._routes(routing)))
         return sorted(unique_domains(by_age), key=lambda virtual_host: virtual_host.name)
 
-    def _default_host(self, service: Service, port: Port) -> VirtualHost:
+    def _default_host(self, service: Service, port: Port) -> bytes:
+        """Serialized, because twenty thousand messages are 150 MB and their bytes 15."""
         virtual_host = VirtualHost(name=f"{service.hostname}:{port.number}")
         virtual_host.domains.extend(service_domains(service, port.number, self._scope.namespace))
         virtual_host.routes.append(default_route(self._scope, service, port))
-        return virtual_host
+        return serialize(virtual_host)
 
     def _ruled_host(self, host: str, rule: RoutingRule, domains: tuple[str, ...]) -> bytes:
         return _framed(self._virtual_host(host, domains, self._routes(rule)))
