@@ -21,6 +21,7 @@ from common.config.resource import Resource, ResourceKey
 from pilot import metrics
 from pilot.api.connection import Connection
 from pilot.api.propagation import Propagation
+from pilot.api.rest import Rest
 from pilot.model.proxy import Proxy
 from pilot.model.push import PushContext
 from pilot.xds.cache import Epoch
@@ -32,6 +33,7 @@ log = structlog.get_logger("ads")
 
 SLICE = 64  # streams offered a snapshot before other work of the loop gets its turn
 MOST_DELETED = 10_000  # objects that are gone but still remembered
+STRAGGLERS = 0.05  # share of proxies that may be behind when Pilot rests
 SWEEP = 1.0  # seconds between looks at slow writes
 
 Collections = Mapping[str, Mapping[str, Resource[Any]]]
@@ -71,6 +73,7 @@ class Discovery:
         self.propagation = Propagation()
         self.published: Callable[[Collection[ResourceKey]], None] = lambda touched: None
         """Called with the objects that changed in an epoch when it has been offered to all proxies."""
+        self._rest = Rest(self._forget_responses)
         self._triggers: set[str] = set()
         self._numbers = itertools.count(1)
         self._versions = itertools.count(1)
@@ -83,6 +86,7 @@ class Discovery:
     def connect(self, connection: Connection) -> None:
         """From now on it is offered every snapshot."""
         self.connections[connection.id] = connection
+        self._rest.disturbed(asyncio.get_running_loop().time(), proxies=1)
         metrics.PROXIES.set(len(self.connections))
         if self.epoch is not None and connection.stream.epoch is not self.epoch:
             connection.offer(self.epoch)
@@ -90,6 +94,7 @@ class Discovery:
     def disconnect(self, connection: Connection) -> None:
         if self.connections.pop(connection.id, None) is not None:
             connection.close()
+            self._rest.disturbed(asyncio.get_running_loop().time(), proxies=1)
             metrics.PROXIES.set(len(self.connections))
 
     # -- snapshots ------------------------------------------------------------------------------------------------------------------
@@ -129,7 +134,7 @@ class Discovery:
     async def run(self) -> None:
         """Build and publish until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._sweep(), name="cut slow proxies")
+            group.create_task(self._sweep(), name="cut slow proxies, rest")
             group.create_task(self._build_and_publish(), name="snapshots")
             group.create_task(self.propagation.run(), name="spans of proxies")
 
@@ -168,6 +173,7 @@ class Discovery:
         offered = self.propagation.offering(epoch.number, touched, traces, began=began_ns, built=built_ns)
         await self._publish(epoch)
         offered(len(self.connections))
+        self._rest.disturbed(loop.time())
         self.published(touched)
         if len(self._since) > self._most_remembered:
             self._since = {key: number for key, number in self._since.items() if self.version_of(key) is not None}
@@ -222,8 +228,12 @@ class Discovery:
             if count % SLICE == 0:
                 await asyncio.sleep(0)
 
+    def _forget_responses(self) -> None:
+        if self.epoch is not None:
+            self.epoch.forget_responses()
+
     async def _sweep(self) -> None:
-        """Cut proxies that do not take what is written to them."""
+        """Cut proxies that do not take what is written to them; rest when there is nothing else to do."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP)
@@ -233,3 +243,12 @@ class Discovery:
                     metrics.WRITE_TIMEOUT.add()
                     log.warning("a proxy does not take its response and is cut off", connection=connection.id)
                     connection.abort()
+            if self._is_serving():
+                self._rest.disturbed(loop.time())
+            await self._rest.look(loop.time())
+
+    def _is_serving(self) -> bool:
+        """Whether more than a few stragglers are still on their way to the newest snapshot."""
+        epoch = self.epoch
+        behind = sum(connection.stream.converged < epoch.number for connection in self.connections.values()) if epoch is not None else 0
+        return behind > len(self.connections) * STRAGGLERS

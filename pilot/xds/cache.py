@@ -437,6 +437,10 @@ class Epoch(Generic[Push, Proxy]):
                 self._responses.clear()
             self._responses[key] = found
 
+    def forget_responses(self) -> None:
+        """Everybody has been served: what is asked for again is joined again."""
+        self._responses.clear()
+
     def nonce(self) -> str:
         """Unique in this process: the epoch's number, then a count. The number tells a reader of dumps which snapshot was acknowledged."""
         return f"{self.number}.{next(self._nonces)}"
