@@ -198,7 +198,7 @@ async def test_a_storm_of_streams_is_held_off_and_the_sinks_that_are_there_go_on
             stub: Any = mcp_grpc.ResourceSourceStub(channel)  # type: ignore[no-untyped-call]
             calls = [stub.EstablishResourceStream() for _ in range(BURST + 30)]
             codes = await asyncio.gather(*(_code(call) for call in calls))
-        assert 0 < codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) <= 30
+        assert 0 < codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) <= 31  # the consumer's own stream was one of the burst
         assert codes.count(None) >= BURST - 1
         await fresh_galley.apply(virtual_service())
         await until(lambda: consumer.names == {"reviews"})
