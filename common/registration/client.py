@@ -31,6 +31,7 @@ class Workload:
     """What an agent says about its workload. Namespace and service account are read from the certificate, so they cannot be said here.
 
     `name` is the WorkloadEntry's, unique in the namespace. `address` counts only when Galley sees the agent on loopback.
+    `proxy_version` is that of the agent, which configures the proxy: the analysis compares it with the control plane's.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Workload:
     network: str = ""
     locality: str = ""
     weight: int = 0
+    proxy_version: str = ""
 
 
 @asynccontextmanager
@@ -103,7 +105,8 @@ class Registration:
                 complained = True
                 await self._hang_up()  # the next attempt finds a moved Galley, and shows the newest certificate
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._now.wait(), self._interval)
+                async with asyncio.timeout(self._interval):  # wait_for would lose a cancellation that comes together with the wake
+                    await self._now.wait()
             self._now.clear()
 
     async def leave(self) -> None:
@@ -157,4 +160,5 @@ def _message(workload: Workload) -> v1_pb2.Workload:
         network=workload.network,
         locality=workload.locality,
         weight=workload.weight,
+        proxy_version=workload.proxy_version,
     )

@@ -37,6 +37,8 @@ RESYNC_SECONDS = 10.0
 
 REGISTERED = "fourmast.io/registered"
 """Annotation of WorkloadEntries that an agent keeps alive; nobody wrote them and no revision holds them."""
+PROXY_VERSION = "fourmast.io/proxy-version"
+"""Annotation with the version that the agent said, if it said one."""
 
 
 class Workloads:
@@ -108,7 +110,8 @@ class Workloads:
                 if self._shared or self.leases.dirty:
                     pause = BEAT_SECONDS if pause is None else min(pause, BEAT_SECONDS)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause)
+                    async with asyncio.timeout(pause):  # wait_for would lose a cancellation that comes together with the wake
+                        await self._wake.wait()
         finally:
             await self._persist()
             if self._shared:
@@ -161,7 +164,7 @@ class Workloads:
             name=workload.name,
             namespace=workload.namespace,
             labels=workload.spec.labels,
-            annotations={REGISTERED: "true"},
+            annotations={REGISTERED: "true"} | ({PROXY_VERSION: workload.proxy_version} if workload.proxy_version else {}),
             creationTimestamp=workload.registered_at,
             generation=1,
             resourceVersion=f"{self._start}.{visible.serial}",

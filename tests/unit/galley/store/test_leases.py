@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.config.kinds.networking import WorkloadEntry
 from galley.store.leases import GRACE_SECONDS, LEASE_SECONDS, HeldByAnotherError, Leases, Registered, TooManyError
-from galley.store.workloads import REGISTERED, Workloads
+from galley.store.workloads import PROXY_VERSION, REGISTERED, Workloads
 from tests.unit.galley.store.worlds import opened
 
 
@@ -31,10 +31,18 @@ def clock() -> Clock:
 
 
 def register(
-    leases: Leases, name: str = "reviews-1", *, account: str = "reviews", healthy: bool = True, address: str = "10.0.0.1"
+    leases: Leases,
+    name: str = "reviews-1",
+    *,
+    account: str = "reviews",
+    healthy: bool = True,
+    address: str = "10.0.0.1",
+    proxy_version: str = "",
 ) -> Registered:
     spec = WorkloadEntry(address=address, serviceAccount=account)
-    return leases.register(namespace="default", name=name, spec=spec, healthy=healthy, at="2026-01-01T00:00:00Z")
+    return leases.register(
+        namespace="default", name=name, spec=spec, healthy=healthy, at="2026-01-01T00:00:00Z", proxy_version=proxy_version
+    )
 
 
 def visible(leases: Leases) -> set[str]:
@@ -113,6 +121,17 @@ def test_registering_again_unchanged_is_no_change_for_others(clock: Clock) -> No
     assert leases.serial == serial
 
 
+def test_another_version_of_the_proxy_is_a_change(clock: Clock) -> None:
+    leases = Leases(clock)
+    register(leases, proxy_version="1.0")
+    serial = leases.serial
+    lease = register(leases, proxy_version="1.1").lease
+    assert (leases.serial, leases.visible["default", "reviews-1"].workload.proxy_version) == (serial + 1, "1.1")
+    leases.heartbeat(lease, healthy=False)
+    leases.heartbeat(lease, healthy=True)
+    assert leases.visible["default", "reviews-1"].workload.proxy_version == "1.1"
+
+
 def test_another_account_cannot_take_a_name_while_it_is_leased(clock: Clock) -> None:
     leases = Leases(clock)
     register(leases)
@@ -173,8 +192,8 @@ class TestPersistence:
             workloads.subscribe(lambda: heard.append(workloads.version))
             running = asyncio.create_task(workloads.run())
             await asyncio.sleep(0)
-            for name in ("a", "b", "c"):
-                register(workloads.leases, name)
+            for name, proxy_version in (("a", ""), ("b", "1.2.3"), ("c", "")):
+                register(workloads.leases, name, proxy_version=proxy_version)
             sick = register(workloads.leases, "d")
             workloads.leases.heartbeat(sick.lease, healthy=False)
             workloads.leases.deregister(workloads.leases.known[("default", "c")].lease)
@@ -190,7 +209,10 @@ class TestPersistence:
             assert again.version != version, "never the same version for what another run said"
             resource = again.get(("default", "a"))
             assert resource is not None
-            assert resource.metadata.annotations == {REGISTERED: "true"}
+            assert resource.metadata.annotations == {REGISTERED: "true"}, "an agent that says no version"
+            with_version = again.get(("default", "b"))
+            assert with_version is not None
+            assert with_version.metadata.annotations == {REGISTERED: "true", PROXY_VERSION: "1.2.3"}
             assert resource.metadata.resourceVersion.startswith(f"{store.start}.")
 
     async def test_expiry_needs_nobody_to_ask(self, tmp_path: Path) -> None:
@@ -207,6 +229,23 @@ class TestPersistence:
             await asyncio.gather(running, return_exceptions=True)
         async with opened(tmp_path) as store:
             assert not (await Workloads.open(store.writer, start=store.start)).leases.known
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_the_end_is_not_missed_while_something_changes(tmp_path: Path, turns: int) -> None:
+    async with opened(tmp_path) as store:
+        workloads = await Workloads.open(store.writer, start=store.start)
+        register(workloads.leases)
+        running = asyncio.create_task(workloads.run())
+        while workloads.leases.dirty or workloads._wake.is_set():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        workloads._wake.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        done, _ = await asyncio.wait([running], timeout=2)
+        assert done, "cancelled, and still there"
 
 
 def test_one_account_cannot_take_all_the_room(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
