@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib.metadata
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import nullcontext
 from pathlib import Path
@@ -105,7 +106,9 @@ class GalleyComponent:
                 workloads = await Workloads.open(writer, start=store.start)
                 reports = await Reports.open(writer, store.snapshot)
             admission = Admission(lambda: store.snapshot, lenient=settings.lenient)
-            analysis = Analysis(store, workloads, functools.partial(analyze, breathe=breathe))
+            ours = importlib.metadata.version("fourmast-common")
+            analyse = functools.partial(analyze, breathe=breathe, control_plane_version=ours)
+            analysis = Analysis(store, workloads, analyse)
             traces = Traces()
             stack.callback(recent_spans.subscribe(traces.ended))
             sources = await _sources(stack, settings, store, admission)

@@ -24,6 +24,13 @@ _LEVELS: Final = ("Error", "Warning", "Info")
 _COLOURS: Final = {"Error": "red", "Warning": "yellow", "Info": "cyan"}
 
 
+class Mesh(NamedTuple):
+    """What the running mesh holds, and which version its Galley is."""
+
+    resources: Mapping[ResourceKey, Resource[Any]]
+    version: str
+
+
 class Located(NamedTuple):
     """A finding with file and line of its field, or of the nearest thing around it; without them when it is in the mesh only."""
 
@@ -75,8 +82,8 @@ def analyze(
     names = (*files, *filenames)
     if only_new and not (use_mesh and names):
         raise click.UsageError("--new compares files with the mesh: it needs -k and files")
-    mesh = _mesh_resources(kubeconfig) if use_mesh or not names else {}
-    results = validate_files(read_files(names), default_namespace=namespace, context=Context().with_resources(mesh.values()))
+    mesh = _read_mesh(kubeconfig) if use_mesh or not names else Mesh({}, "")
+    results = validate_files(read_files(names), default_namespace=namespace, context=Context().with_resources(mesh.resources.values()))
     found = [each for each in _analysed(mesh, results, only_new=only_new) if not suppress.covers(each.finding)]
     shown = [each for each in found if LEVELS.index(each.finding.level) <= _rank(output_threshold)]
     if output:
@@ -86,7 +93,7 @@ def analyze(
     sys.exit(FINDINGS if any(LEVELS.index(each.finding.level) <= _rank(failure_threshold) for each in found) else 0)
 
 
-def _analysed(mesh: Mapping[ResourceKey, Resource[Any]], results: Sequence[DocumentResult], *, only_new: bool) -> Sequence[Located]:
+def _analysed(mesh: Mesh, results: Sequence[DocumentResult], *, only_new: bool) -> Sequence[Located]:
     """Files win over what the mesh has of the same name; they were validated when they were read."""
     from galley.analysis import analyze as run
     from galley.analysis.analysers import ANALYSERS, order
@@ -96,11 +103,12 @@ def _analysed(mesh: Mapping[ResourceKey, Resource[Any]], results: Sequence[Docum
     for result in results:
         if result.resource is not None:
             written.setdefault(result.resource.key, result)  # a second one of the same name is a mistake of its own
-    stored = [resource for key, resource in mesh.items() if key not in written]
+    stored = [resource for key, resource in mesh.resources.items() if key not in written]
     together = [*stored, *(result.resource for result in written.values() if result.resource is not None)]
     relations = [analyser for analyser in ANALYSERS if analyser is not schema_errors]
-    found = [*_invalid(results), *(_located(each, written) for each in (*run(stored, [schema_errors]), *run(together, relations)))]
-    before = set(run(mesh.values())) if only_new else set()
+    related = run(together, relations, control_plane_version=mesh.version)
+    found = [*_invalid(results), *(_located(each, written) for each in (*run(stored, [schema_errors]), *related))]
+    before = set(run(mesh.resources.values(), control_plane_version=mesh.version)) if only_new else set()
     return sorted((each for each in found if each.finding not in before), key=lambda each: order(each.finding))
 
 
@@ -108,12 +116,13 @@ def _rank(level: str) -> int:
     return [known.lower() for known in _LEVELS].index(level.lower())
 
 
-def _mesh_resources(kubeconfig: str | None) -> dict[ResourceKey, Resource[Any]]:
+def _read_mesh(kubeconfig: str | None) -> Mesh:
     from deploy.cli.connection import connect
     from deploy.cli.mesh_resources import all_resources
 
     with connect(kubeconfig) as galley:
-        return {resource.key: resource for resource in all_resources(galley)}
+        version = str(galley.get("/version").get("gitVersion", ""))  # v1.16.0-fourmast.0.1.0
+        return Mesh({resource.key: resource for resource in all_resources(galley)}, version.partition("-fourmast.")[2])
 
 
 def _invalid(results: Sequence[DocumentResult]) -> Iterator[Located]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.metadata
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -100,7 +101,12 @@ class Sidecar:
     async def _be_in_mesh(self, life: Life, identity: WorkloadIdentity, proxy: Proxy) -> None:
         settings = self._settings
         workload = Workload(
-            name=settings.name, address=settings.ip, ports=settings.ports, labels=settings.labels, locality=settings.locality
+            name=settings.name,
+            address=settings.ip,
+            ports=settings.ports,
+            labels=settings.labels,
+            locality=settings.locality,
+            proxy_version=importlib.metadata.version("fourmast-common"),
         )
 
         def galley() -> str:

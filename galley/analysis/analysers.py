@@ -60,19 +60,25 @@ ANALYSERS: Final[tuple[Analyser, ...]] = (
     virtual_services.unreachable_rules,
     workloads.namespaces,
     workloads.without_proxy,
+    workloads.proxy_versions,
     workloads.service_associations,
     workloads.policy_selectors,
 )
 
 
 def analyze(
-    resources: Iterable[Resource[Any]], analysers: Iterable[Analyser] = ANALYSERS, *, breathe: Breathe = lambda: None
+    resources: Iterable[Resource[Any]],
+    analysers: Iterable[Analyser] = ANALYSERS,
+    *,
+    breathe: Breathe = lambda: None,
+    control_plane_version: str = "",
 ) -> tuple[Finding, ...]:
     """Everything that is found and not suppressed at its resource, worst first; the same set always gives the same order.
 
-    `breathe` is called every few resources, for who analyses beside something that must not wait.
+    `breathe` is called every few resources, for who analyses beside something that must not wait. Without `control_plane_version`, versions
+    of proxies are not compared.
     """
-    view = View(resources, breathe)
+    view = View(resources, breathe, control_plane_version=control_plane_version)
     suppressed = {resource.key: codes for resource in view.resources if (codes := suppressed_codes(resource))}
     found = [each for analyser in analysers for each in _run(analyser, view) if not _is_suppressed(each, suppressed)]
     return tuple(sorted(found, key=order))

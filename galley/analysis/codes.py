@@ -66,6 +66,14 @@ GATEWAY_PORT_NOT_ON_WORKLOAD: Final = _rule(
     "Warning",
     "The gateway refers to a port that is not exposed on the workload (workload selector {}; port {})",
 )
+PROXY_VERSION_MISMATCH: Final = _rule(
+    105,
+    "IstioProxyVersionMismatch",
+    "Warning",
+    "The version of the Istio proxy running on the workload does not match the version of the control plane "
+    "(proxy version: {}; control plane version: {}). This often happens after upgrading the control plane and is mended by restarting "
+    "the workload with the new pilot-agent.",
+)
 SCHEMA_VALIDATION_ERROR: Final = _rule(106, "SchemaValidationError", "Error", "Schema validation error: {}")
 MISPLACED_ANNOTATION: Final = _rule(107, "MisplacedAnnotation", "Warning", "Misplaced annotation: {} can only be applied to {}")
 UNKNOWN_ANNOTATION: Final = _rule(108, "UnknownAnnotation", "Warning", "Unknown annotation: {}")
@@ -222,8 +230,6 @@ NOT_ENFORCED: Final = _add(Rule(Code("FM0001"), "NotEnforced", "Error", "{} is s
 
 NOT_APPLICABLE: Final = MappingProxyType(
     {
-        "IST0105": "IstioProxyVersionMismatch compares a pod's image with the injector's; nothing injects here. "
-        "`fourmast proxy-status` shows the version of every proxy.",
         "IST0117": "DeploymentRequiresServiceAssociated: a workload that only calls others needs no Service.",
         "IST0122": "InvalidRegexp: regexes are compiled at apply, and a wrong one is refused (IST0106 for what is stored already).",
         "IST0133": "SchemaWarning: what is not wrong enough to be refused has a code of its own.",

@@ -9,7 +9,7 @@ from typing import Final
 from galley.analysis.codes import NOT_APPLICABLE, RULES, Rule
 
 ISTIO_1_4: Final = frozenset(f"IST{number:04}" for number in (1, 2, *range(101, 113), 119))
-"""The codes of Istio 1.4. All but IST0105 are reported."""
+"""The codes of Istio 1.4."""
 
 _HEAD: Final = """\
 # What the analysis finds

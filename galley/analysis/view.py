@@ -78,8 +78,12 @@ class Paced(Sequence[R]):
 class View:
     """Lookups over one set of resources. Order is that of (kind, namespace, name), so findings come in the same order every time."""
 
-    def __init__(self, resources: Iterable[Resource[Any]], breathe: Breathe = lambda: None) -> None:
-        """`breathe` is called every few resources: where the analysis shares a process with servers, it lets them go first."""
+    def __init__(self, resources: Iterable[Resource[Any]], breathe: Breathe = lambda: None, *, control_plane_version: str = "") -> None:
+        """`breathe` is called every few resources: where the analysis shares a process with servers, it lets them go first.
+
+        `control_plane_version` is empty where there is no control plane, as in an analysis of files alone.
+        """
+        self.control_plane_version = control_plane_version
         self._breathe = breathe
         self.resources: Sequence[Resource[Any]] = Paced(sorted(resources, key=lambda resource: resource.key), breathe)
         self._by_spec: dict[type, list[Resource[Any]]] = defaultdict(list)

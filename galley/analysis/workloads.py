@@ -20,6 +20,7 @@ from galley.analysis.codes import (
     NAMESPACE_NOT_INJECTED,
     NO_MATCHING_WORKLOADS,
     POD_MISSING_PROXY,
+    PROXY_VERSION_MISMATCH,
     SERVICES_DISAGREE_ON_PORT,
     SERVICES_DISAGREE_ON_PROTOCOL,
 )
@@ -28,6 +29,8 @@ from galley.analysis.view import View, has_sidecar
 
 _INJECTION: Final = "istio-injection"
 _INJECT: Final = "sidecar.istio.io/inject"
+_PROXY_IMAGE: Final = "sidecar.istio.io/proxyImage"
+_PROXY_VERSION: Final = "fourmast.io/proxy-version"
 _SYSTEM_PREFIXES: Final = ("kube-", "istio-")
 
 
@@ -49,6 +52,17 @@ def without_proxy(view: View) -> Iterator[Finding]:
         if workload.namespace in asking and not declined and not has_sidecar(workload):
             text = POD_MISSING_PROXY.says(f"{workload.namespace}/{workload.name}")
             yield finding(POD_MISSING_PROXY, workload, (), text)
+
+
+def proxy_versions(view: View) -> Iterator[Finding]:
+    """A proxy should have the version of its control plane. Silent where either is unknown, and where somebody chose the proxy on purpose."""
+    ours = view.control_plane_version
+    for workload in view.of(WorkloadEntry) if ours else ():
+        annotations = workload.metadata.annotations
+        theirs = annotations.get(_PROXY_VERSION, "")
+        if theirs and theirs != ours and _PROXY_IMAGE not in annotations:
+            at = ("metadata", "annotations", _PROXY_VERSION)
+            yield finding(PROXY_VERSION_MISMATCH, workload, at, PROXY_VERSION_MISMATCH.says(theirs, ours))
 
 
 def service_associations(view: View) -> Iterator[Finding]:

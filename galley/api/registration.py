@@ -37,6 +37,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _PORT_NAME = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
 _LABEL_KEY = re.compile(r"([a-zA-Z0-9]([-a-zA-Z0-9.]{0,251}[a-zA-Z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_VERSION = re.compile(r"[A-Za-z0-9.+_-]{0,64}")
 _LOCALITY = re.compile(r"[A-Za-z0-9._-]*(/[A-Za-z0-9._-]*){0,2}")
 
 
@@ -60,7 +61,12 @@ class RegistrationServicer(v1_pb2_grpc.RegistrationServicer):
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{key} is configured by hand; register under another name or delete it")
         try:
             registered = self._workloads.leases.register(
-                namespace=peer.namespace, name=workload.name, spec=spec, healthy=request.healthy, at=utc_now()
+                namespace=peer.namespace,
+                name=workload.name,
+                spec=spec,
+                healthy=request.healthy,
+                at=utc_now(),
+                proxy_version=workload.proxy_version,
             )
         except HeldByAnotherError as error:
             await context.abort(
@@ -195,6 +201,8 @@ def workload_spec(workload: v1_pb2.Workload, address: str, service_account: str)
         raise ValueError(f"locality: {workload.locality!r} is not of the form region/zone/sub-zone")
     if len(workload.network) > 256:
         raise ValueError("network: at most 256 characters")
+    if not _VERSION.fullmatch(workload.proxy_version):
+        raise ValueError(f"proxy_version: {workload.proxy_version!r} is not a version of at most 64 letters, digits, '.', '+', '-' and '_'")
     return msgspec.structs.replace(
         WorkloadEntry(address=address),
         ports=dict(sorted(workload.ports.items())),

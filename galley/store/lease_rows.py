@@ -30,6 +30,7 @@ def load(connection: Connection) -> list[Row]:
                 lease=row.lease,
                 healthy=row.healthy,
                 registered_at=row.registered_at,
+                proxy_version=row.proxy_version,
             ),
             row.holder,
         )
@@ -57,6 +58,7 @@ def save(connection: Connection, rows: Mapping[Place, Registered | Ended], *, st
                 body=msgspec.json.encode(row.spec).decode(),
                 registered_at=row.registered_at,
                 holder=start,
+                proxy_version=row.proxy_version,
             )
         )
 

@@ -34,6 +34,8 @@ class Registered:
     lease: str
     healthy: bool
     registered_at: str
+    proxy_version: str = ""
+    """As its agent says; empty when it does not."""
 
     @property
     def place(self) -> Place:
@@ -116,7 +118,7 @@ class Leases:
         for place in self._known.keys() - seen - self.dirty.keys():
             self._drop(place)
 
-    def register(self, *, namespace: str, name: str, spec: WorkloadEntry, healthy: bool, at: str) -> Registered:
+    def register(self, *, namespace: str, name: str, spec: WorkloadEntry, healthy: bool, at: str, proxy_version: str = "") -> Registered:
         """Begin a lease, ending an earlier one of the same name: an agent that was restarted takes its place over.
 
         Raises HeldByAnotherError when that one belongs to another service account and still runs, TooManyError when the account has its fill.
@@ -129,7 +131,15 @@ class Leases:
             raise TooManyError(
                 f"service account {spec.serviceAccount} has {MOST_OF_AN_ACCOUNT} registered workloads, and may not have more"
             )
-        workload = Registered(namespace=namespace, name=name, spec=spec, lease=secrets.token_urlsafe(18), healthy=healthy, registered_at=at)
+        workload = Registered(
+            namespace=namespace,
+            name=name,
+            spec=spec,
+            lease=secrets.token_urlsafe(18),
+            healthy=healthy,
+            registered_at=at,
+            proxy_version=proxy_version,
+        )
         self._keep(workload, self._clock() + self._lease)
         self.dirty[workload.place] = None
         return workload
@@ -189,7 +199,7 @@ class Leases:
             if shown is not None:
                 self.serial += 1
                 del self._visible[place]
-        elif shown is None or shown.workload.spec != workload.spec:
+        elif shown is None or _shown(shown.workload) != _shown(workload):
             self.serial += 1
             self._visible[place] = Visible(workload, self.serial)
 
@@ -210,3 +220,8 @@ class Leases:
         self._of_account[account] += by
         if not self._of_account[account]:
             del self._of_account[account]
+
+
+def _shown(workload: Registered) -> tuple[WorkloadEntry, str]:
+    """What others see of it: when this changes, they are told."""
+    return workload.spec, workload.proxy_version

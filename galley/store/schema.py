@@ -60,6 +60,7 @@ workloads = Table(
     Column("body", Text, nullable=False),  # the WorkloadEntry's spec as JSON
     Column("registered_at", String, nullable=False),
     Column("holder", Integer, nullable=False, server_default="0"),  # number of the start that minds its deadline
+    Column("proxy_version", String, nullable=False, server_default=""),  # as the agent says; empty from older ones
 )
 
 starts = Table(

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63ommon/proto/galley/v1.proto\x12\x12\x66ourmast.galley.v1\"\xab\x02\n\x08Workload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x36\n\x05ports\x18\x03 \x03(\x0b\x32\'.fourmast.galley.v1.Workload.PortsEntry\x12\x38\n\x06labels\x18\x04 \x03(\x0b\x32(.fourmast.galley.v1.Workload.LabelsEntry\x12\x0f\n\x07network\x18\x05 \x01(\t\x12\x10\n\x08locality\x18\x06 \x01(\t\x12\x0e\n\x06weight\x18\x07 \x01(\r\x1a,\n\nPortsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\x0fRegisterRequest\x12.\n\x08workload\x18\x01 \x01(\x0b\x32\x1c.fourmast.galley.v1.Workload\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\"d\n\x10RegisterResponse\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x15\n\rlease_seconds\x18\x02 \x01(\x01\x12\x19\n\x11heartbeat_seconds\x18\x03 \x01(\x01\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"2\n\x10HeartbeatRequest\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\"\x13\n\x11HeartbeatResponse\"\"\n\x11\x44\x65registerRequest\x12\r\n\x05lease\x18\x01 \x01(\t\"\x14\n\x12\x44\x65registerResponse\"\xe5\x01\n\x0eResourceStatus\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10resource_version\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12;\n\x07verdict\x18\x05 \x01(\x0e\x32*.fourmast.galley.v1.ResourceStatus.Verdict\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\"+\n\x07Verdict\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x08\n\x04TRUE\x10\x01\x12\t\n\x05\x46\x41LSE\x10\x02\"]\n\x13ReportStatusRequest\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x34\n\x08statuses\x18\x02 \x03(\x0b\x32\".fourmast.galley.v1.ResourceStatus\"\x16\n\x14ReportStatusResponse\"\xe7\x01\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x0f\n\x07span_id\x18\x02 \x01(\x0c\x12\x11\n\tparent_id\x18\x03 \x01(\x0c\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\r\n\x05start\x18\x05 \x01(\x06\x12\x0b\n\x03\x65nd\x18\x06 \x01(\x06\x12<\n\nattributes\x18\x07 \x03(\x0b\x32(.fourmast.galley.v1.Span.AttributesEntry\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x12ReportSpansRequest\x12\'\n\x05spans\x18\x01 \x03(\x0b\x32\x18.fourmast.galley.v1.Span\"\x15\n\x13ReportSpansResponse2\x9c\x02\n\x0cRegistration\x12U\n\x08Register\x12#.fourmast.galley.v1.RegisterRequest\x1a$.fourmast.galley.v1.RegisterResponse\x12X\n\tHeartbeat\x12$.fourmast.galley.v1.HeartbeatRequest\x1a%.fourmast.galley.v1.HeartbeatResponse\x12[\n\nDeregister\x12%.fourmast.galley.v1.DeregisterRequest\x1a&.fourmast.galley.v1.DeregisterResponse2k\n\x06Status\x12\x61\n\x0cReportStatus\x12\'.fourmast.galley.v1.ReportStatusRequest\x1a(.fourmast.galley.v1.ReportStatusResponse2h\n\x06Traces\x12^\n\x0bReportSpans\x12&.fourmast.galley.v1.ReportSpansRequest\x1a\'.fourmast.galley.v1.ReportSpansResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63ommon/proto/galley/v1.proto\x12\x12\x66ourmast.galley.v1\"\xc2\x02\n\x08Workload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x36\n\x05ports\x18\x03 \x03(\x0b\x32\'.fourmast.galley.v1.Workload.PortsEntry\x12\x38\n\x06labels\x18\x04 \x03(\x0b\x32(.fourmast.galley.v1.Workload.LabelsEntry\x12\x0f\n\x07network\x18\x05 \x01(\t\x12\x10\n\x08locality\x18\x06 \x01(\t\x12\x0e\n\x06weight\x18\x07 \x01(\r\x12\x15\n\rproxy_version\x18\x08 \x01(\t\x1a,\n\nPortsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"R\n\x0fRegisterRequest\x12.\n\x08workload\x18\x01 \x01(\x0b\x32\x1c.fourmast.galley.v1.Workload\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\"d\n\x10RegisterResponse\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x15\n\rlease_seconds\x18\x02 \x01(\x01\x12\x19\n\x11heartbeat_seconds\x18\x03 \x01(\x01\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"2\n\x10HeartbeatRequest\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\"\x13\n\x11HeartbeatResponse\"\"\n\x11\x44\x65registerRequest\x12\r\n\x05lease\x18\x01 \x01(\t\"\x14\n\x12\x44\x65registerResponse\"\xe5\x01\n\x0eResourceStatus\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x18\n\x10resource_version\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12;\n\x07verdict\x18\x05 \x01(\x0e\x32*.fourmast.galley.v1.ResourceStatus.Verdict\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\"+\n\x07Verdict\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x08\n\x04TRUE\x10\x01\x12\t\n\x05\x46\x41LSE\x10\x02\"]\n\x13ReportStatusRequest\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x34\n\x08statuses\x18\x02 \x03(\x0b\x32\".fourmast.galley.v1.ResourceStatus\"\x16\n\x14ReportStatusResponse\"\xe7\x01\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x0f\n\x07span_id\x18\x02 \x01(\x0c\x12\x11\n\tparent_id\x18\x03 \x01(\x0c\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\r\n\x05start\x18\x05 \x01(\x06\x12\x0b\n\x03\x65nd\x18\x06 \x01(\x06\x12<\n\nattributes\x18\x07 \x03(\x0b\x32(.fourmast.galley.v1.Span.AttributesEntry\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x12ReportSpansRequest\x12\'\n\x05spans\x18\x01 \x03(\x0b\x32\x18.fourmast.galley.v1.Span\"\x15\n\x13ReportSpansResponse2\x9c\x02\n\x0cRegistration\x12U\n\x08Register\x12#.fourmast.galley.v1.RegisterRequest\x1a$.fourmast.galley.v1.RegisterResponse\x12X\n\tHeartbeat\x12$.fourmast.galley.v1.HeartbeatRequest\x1a%.fourmast.galley.v1.HeartbeatResponse\x12[\n\nDeregister\x12%.fourmast.galley.v1.DeregisterRequest\x1a&.fourmast.galley.v1.DeregisterResponse2k\n\x06Status\x12\x61\n\x0cReportStatus\x12\'.fourmast.galley.v1.ReportStatusRequest\x1a(.fourmast.galley.v1.ReportStatusResponse2h\n\x06Traces\x12^\n\x0bReportSpans\x12&.fourmast.galley.v1.ReportSpansRequest\x1a\'.fourmast.galley.v1.ReportSpansResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,43 +38,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPAN_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_SPAN_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_WORKLOAD']._serialized_start=53
-  _globals['_WORKLOAD']._serialized_end=352
-  _globals['_WORKLOAD_PORTSENTRY']._serialized_start=261
-  _globals['_WORKLOAD_PORTSENTRY']._serialized_end=305
-  _globals['_WORKLOAD_LABELSENTRY']._serialized_start=307
-  _globals['_WORKLOAD_LABELSENTRY']._serialized_end=352
-  _globals['_REGISTERREQUEST']._serialized_start=354
-  _globals['_REGISTERREQUEST']._serialized_end=436
-  _globals['_REGISTERRESPONSE']._serialized_start=438
-  _globals['_REGISTERRESPONSE']._serialized_end=538
-  _globals['_HEARTBEATREQUEST']._serialized_start=540
-  _globals['_HEARTBEATREQUEST']._serialized_end=590
-  _globals['_HEARTBEATRESPONSE']._serialized_start=592
-  _globals['_HEARTBEATRESPONSE']._serialized_end=611
-  _globals['_DEREGISTERREQUEST']._serialized_start=613
-  _globals['_DEREGISTERREQUEST']._serialized_end=647
-  _globals['_DEREGISTERRESPONSE']._serialized_start=649
-  _globals['_DEREGISTERRESPONSE']._serialized_end=669
-  _globals['_RESOURCESTATUS']._serialized_start=672
-  _globals['_RESOURCESTATUS']._serialized_end=901
-  _globals['_RESOURCESTATUS_VERDICT']._serialized_start=858
-  _globals['_RESOURCESTATUS_VERDICT']._serialized_end=901
-  _globals['_REPORTSTATUSREQUEST']._serialized_start=903
-  _globals['_REPORTSTATUSREQUEST']._serialized_end=996
-  _globals['_REPORTSTATUSRESPONSE']._serialized_start=998
-  _globals['_REPORTSTATUSRESPONSE']._serialized_end=1020
-  _globals['_SPAN']._serialized_start=1023
-  _globals['_SPAN']._serialized_end=1254
-  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_start=1205
-  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_end=1254
-  _globals['_REPORTSPANSREQUEST']._serialized_start=1256
-  _globals['_REPORTSPANSREQUEST']._serialized_end=1317
-  _globals['_REPORTSPANSRESPONSE']._serialized_start=1319
-  _globals['_REPORTSPANSRESPONSE']._serialized_end=1340
-  _globals['_REGISTRATION']._serialized_start=1343
-  _globals['_REGISTRATION']._serialized_end=1627
-  _globals['_STATUS']._serialized_start=1629
-  _globals['_STATUS']._serialized_end=1736
-  _globals['_TRACES']._serialized_start=1738
-  _globals['_TRACES']._serialized_end=1842
+  _globals['_WORKLOAD']._serialized_end=375
+  _globals['_WORKLOAD_PORTSENTRY']._serialized_start=284
+  _globals['_WORKLOAD_PORTSENTRY']._serialized_end=328
+  _globals['_WORKLOAD_LABELSENTRY']._serialized_start=330
+  _globals['_WORKLOAD_LABELSENTRY']._serialized_end=375
+  _globals['_REGISTERREQUEST']._serialized_start=377
+  _globals['_REGISTERREQUEST']._serialized_end=459
+  _globals['_REGISTERRESPONSE']._serialized_start=461
+  _globals['_REGISTERRESPONSE']._serialized_end=561
+  _globals['_HEARTBEATREQUEST']._serialized_start=563
+  _globals['_HEARTBEATREQUEST']._serialized_end=613
+  _globals['_HEARTBEATRESPONSE']._serialized_start=615
+  _globals['_HEARTBEATRESPONSE']._serialized_end=634
+  _globals['_DEREGISTERREQUEST']._serialized_start=636
+  _globals['_DEREGISTERREQUEST']._serialized_end=670
+  _globals['_DEREGISTERRESPONSE']._serialized_start=672
+  _globals['_DEREGISTERRESPONSE']._serialized_end=692
+  _globals['_RESOURCESTATUS']._serialized_start=695
+  _globals['_RESOURCESTATUS']._serialized_end=924
+  _globals['_RESOURCESTATUS_VERDICT']._serialized_start=881
+  _globals['_RESOURCESTATUS_VERDICT']._serialized_end=924
+  _globals['_REPORTSTATUSREQUEST']._serialized_start=926
+  _globals['_REPORTSTATUSREQUEST']._serialized_end=1019
+  _globals['_REPORTSTATUSRESPONSE']._serialized_start=1021
+  _globals['_REPORTSTATUSRESPONSE']._serialized_end=1043
+  _globals['_SPAN']._serialized_start=1046
+  _globals['_SPAN']._serialized_end=1277
+  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_start=1228
+  _globals['_SPAN_ATTRIBUTESENTRY']._serialized_end=1277
+  _globals['_REPORTSPANSREQUEST']._serialized_start=1279
+  _globals['_REPORTSPANSREQUEST']._serialized_end=1340
+  _globals['_REPORTSPANSRESPONSE']._serialized_start=1342
+  _globals['_REPORTSPANSRESPONSE']._serialized_end=1363
+  _globals['_REGISTRATION']._serialized_start=1366
+  _globals['_REGISTRATION']._serialized_end=1650
+  _globals['_STATUS']._serialized_start=1652
+  _globals['_STATUS']._serialized_end=1759
+  _globals['_TRACES']._serialized_start=1761
+  _globals['_TRACES']._serialized_end=1865
 # @@protoc_insertion_point(module_scope)

@@ -78,6 +78,7 @@ async def test_back_one_version_and_forward_again_on_a_filled_database(url: str)
         assert [e.revision for e in await store.history()] == [5, 4, 3, 2, 1]
         workloads = await Workloads.open(writer, start=store.start)
         assert {name for _, name in workloads.leases.known} >= {"old"}
+        assert workloads.leases.known["default", "old"].proxy_version == "", "the older version knew none"
         await store.write([Put(resource=worlds.virtual_service("next"))], actor="x")
         assert store.snapshot.revision == 6
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import importlib.metadata
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+import httpx
 import pytest
 
 from common.config.kinds.networking import VIRTUAL_SERVICE, WORKLOAD_ENTRY
@@ -124,6 +127,25 @@ async def test_registered_workloads_are_shown_but_are_no_revisions(fresh_galley:
             assert (await client.get("/apis/fourmast.io/v1/revisions")).json()["items"] == []
 
 
+async def test_a_proxy_of_another_version_than_galley_is_found(fresh_galley: RunningGalley) -> None:
+    galley = fresh_galley
+    old = dataclasses.replace(WORKLOAD, name="old", proxy_version="0.0.1")
+    same = dataclasses.replace(WORKLOAD, name="same", proxy_version=importlib.metadata.version("fourmast-common"))
+    async with member(galley, old) as one, member(galley, same) as other, galley.rest() as client:
+        await asyncio.wait_for(asyncio.gather(one.registered.wait(), other.registered.wait()), 5)
+        entry = (await client.get("/apis/networking.istio.io/v1alpha3/namespaces/default/workloadentries/old")).json()
+        assert entry["metadata"]["annotations"]["fourmast.io/proxy-version"] == "0.0.1"
+        async with asyncio.timeout(5):
+            while not (found := [(f["code"], f["resource"]) for f in await findings(client)]):
+                await asyncio.sleep(0.05)
+        assert found == [("IST0105", "WorkloadEntry default/old")]
+
+
+async def findings(client: httpx.AsyncClient) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = (await client.get("/apis/fourmast.io/v1/findings")).json()["items"]
+    return items
+
+
 async def test_galleys_restart_empties_nothing_and_the_agent_goes_on(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         galleys = [await stack.enter_async_context(running_galley(tmp_path))]
@@ -151,6 +173,7 @@ BAD = {
     "label": (v1_pb2.Workload(name="a", labels={"bad key!": "x"}), "label"),
     "locality": (v1_pb2.Workload(name="a", locality="a/b/c/d"), "locality"),
     "address": (v1_pb2.Workload(name="a", address="example.com"), "example.com"),
+    "version": (v1_pb2.Workload(name="a", proxy_version="1.0 or so"), "proxy_version"),
     "link-local": (v1_pb2.Workload(name="a", address="169.254.169.254"), "reach"),
     "too many labels": (v1_pb2.Workload(name="a", labels={f"l{n}": "" for n in range(65)}), "64"),
 }
