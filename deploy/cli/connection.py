@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _TIMEOUT_SECONDS: Final = 15.0
+_IMPATIENT_SECONDS: Final = 3.0
+"""For who shows more when Galley answers, and can do without."""
 _RETRY_SECONDS: Final = 30.0
-"""How long a Galley that is being replaced is waited for."""
+"""How long a Galley that is being replaced is waited for, as a rule."""
 
 
 def connection_options(command: F) -> F:
@@ -67,11 +69,14 @@ class Connection:
         target: Target,
         client: httpx.Client,
         *,
+        patience: float = _RETRY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`patience` is how long a Galley that is being replaced is waited for, in seconds."""
         self.target = target
         self._client = client
+        self._patience = patience
         self._clock, self._sleep = clock, sleep
 
     def __enter__(self) -> Connection:
@@ -86,7 +91,7 @@ class Connection:
     def request(
         self, method: str, path: str, *, body: Any = None, params: Mapping[str, str] | None = None, accept: str = "application/json"
     ) -> Any:
-        """One exchange; a server that says 503 with Retry-After is asked again for 30 s. Raises RefusedError or CliError."""
+        """One exchange; a server that says 503 with Retry-After is asked again for a while. Raises RefusedError or CliError."""
         code, value = self.exchange(method, path, body=body, params=params, accept=accept)
         if code >= 400:
             raise RefusedError(code, value if isinstance(value, dict) else {})
@@ -98,7 +103,7 @@ class Connection:
         """Like `request`, but every status code is an answer."""
         import httpx
 
-        deadline = self._clock() + _RETRY_SECONDS
+        deadline = self._clock() + self._patience
         waited = False
         while True:
             try:
@@ -113,7 +118,7 @@ class Connection:
             except httpx.HTTPError as error:
                 raise CliError(f"{self.target.server} did not answer: {error or type(error).__name__}") from error
             after = answer.headers.get("Retry-After", "")
-            if answer.status_code != 503 or not after.isdigit() or self._clock() > deadline:
+            if answer.status_code != 503 or not after.isdigit() or self._clock() >= deadline:
                 return answer.status_code, _decoded(answer)
             if not waited:
                 click.echo("Galley is being replaced; trying again …", err=True)
@@ -139,16 +144,20 @@ def _unreachable(target: Target, error: Exception) -> str:
     return f"no answer at {target.server} ({target.file}). Is the mesh up? Start one with `fourmast up` or `fourmast demo`."
 
 
-def connect(kubeconfig: str | None, *, server: str | None = None, server_name: str = "") -> Connection:
-    """Open a connection to Galley, or with the same credentials to `server` (https://host:port) under `server_name`. Raises CliError."""
+def connect(kubeconfig: str | None, *, server: str | None = None, server_name: str = "", patient: bool = True) -> Connection:
+    """Open a connection to Galley, or with the same credentials to `server` (https://host:port) under `server_name`. Raises CliError.
+
+    Without `patient` a server that is slow or being replaced is soon given up.
+    """
     import httpx
 
     target = read_target(find_kubeconfig(kubeconfig))
     if server is not None:
         target = msgspec.structs.replace(target, server=server, server_name=server_name)
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
-    client = httpx.Client(base_url=target.server, verify=_trust(target), headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=False)
-    return Connection(target, client)
+    timeout = _TIMEOUT_SECONDS if patient else _IMPATIENT_SECONDS
+    client = httpx.Client(base_url=target.server, verify=_trust(target), headers=headers, timeout=timeout, trust_env=False)
+    return Connection(target, client, patience=_RETRY_SECONDS if patient else 0.0)
 
 
 def _trust(target: Target) -> ssl.SSLContext:

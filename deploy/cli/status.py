@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fourmast status`: what runs on this machine, where it listens, and what is wrong with it."""
+"""`fourmast status`: what runs on this machine, where it listens, who takes Galley's configuration, and what is wrong with it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,19 +13,26 @@ from deploy.cli.connection import connection_options, find_kubeconfig
 from deploy.cli.errors import FAILED
 from deploy.cli.output import output_option, print_table, print_value
 from deploy.cli.parts import read_status
+from deploy.cli.sinks import COLUMNS, Sink, read_sinks, refusals, rows
 
 
 @click.command()
 @connection_options
 @output_option("json", "yaml")
 def status(kubeconfig: str | None, output: str) -> None:
-    """Show the parts and workloads of the mesh on this machine. Exit code 1 when something is wrong with one."""
-    found = read_status(find_kubeconfig(kubeconfig))
+    """Show the parts and workloads of the mesh on this machine. Exit code 1 when something is wrong with one.
+
+    Administrators also see which sinks (Pilot, Mixer) are connected to Galley, and whether each has the newest configuration.
+    """
+    file = find_kubeconfig(kubeconfig)
+    found = read_status(file)
+    sinks = read_sinks(str(file))
     problems = [each for each in (*found["parts"], *found["workloads"]) if each["problem"]]
     if output:
-        print_value(found, output)
+        print_value(found | ({"sinksUnknown": sinks} if isinstance(sinks, str) else {"sinks": sinks}), output)
     else:
         _print(found)
+        _print_sinks(sinks)
         for part in found["parts"]:
             if part.get("remark"):
                 click.secho(f"! {part['name']}: {part['remark']}", fg="yellow")
@@ -58,6 +65,16 @@ def _print(found: Mapping[str, Any]) -> None:
             for each in found["workloads"]
         ],
     )
+
+
+def _print_sinks(sinks: Sequence[Sink] | str) -> None:
+    click.echo("")
+    if isinstance(sinks, str):
+        click.echo(f"sinks of Galley are not known: {sinks}")
+        return
+    print_table(COLUMNS, rows(sinks))
+    for refusal in refusals(sinks):
+        click.secho(f"! {refusal}", fg="yellow")
 
 
 def _word(each: Mapping[str, Any]) -> str:

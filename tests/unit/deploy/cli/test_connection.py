@@ -30,7 +30,7 @@ Run = Callable[..., Any]
 ROOTS = new_authority().bundle_pem
 
 
-def answering(*answers: httpx.Response) -> tuple[Connection, list[httpx.Request], list[float]]:
+def answering(*answers: httpx.Response, patience: float = 30.0) -> tuple[Connection, list[httpx.Request], list[float]]:
     """A connection whose server gives these answers in turn; the requests, and the sleeps of a clock that only they move."""
     left, asked, slept = list(answers), list[httpx.Request](), list[float]()
 
@@ -40,7 +40,7 @@ def answering(*answers: httpx.Response) -> tuple[Connection, list[httpx.Request]
 
     client = httpx.Client(base_url="https://galley", transport=httpx.MockTransport(answer))
     target = Target(file=Path("k"), server="https://galley", token="t", roots_pem="")
-    return Connection(target, client, clock=lambda: sum(slept), sleep=slept.append), asked, slept
+    return Connection(target, client, patience=patience, clock=lambda: sum(slept), sleep=slept.append), asked, slept
 
 
 def test_a_galley_that_is_being_replaced_is_asked_again(capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +179,18 @@ def test_status_lists_parts_and_workloads_and_names_what_is_wrong(fourmast_run: 
     assert ["gw", "istio-system", "router", "127.10.0.1", "ready", "http://127.0.0.1:3"] in lines
     assert "✘ app: Envoy ended with 1" in ran.out
     assert "! pilot: serving the last good configuration" in ran.out.splitlines()
-    assert json.loads(fourmast_run("status", "--kubeconfig", str(file), "-o", "json").out) == STATUS
+    assert "sinks of Galley are not known: no answer at https://127.0.0.1:1" in ran.out
+    value = json.loads(fourmast_run("status", "--kubeconfig", str(file), "-o", "json").out)
+    assert value.pop("sinksUnknown").startswith("no answer at https://127.0.0.1:1")
+    assert value == STATUS
+
+
+def test_who_has_no_patience_asks_a_galley_that_is_being_replaced_once() -> None:
+    busy = httpx.Response(503, headers={"Retry-After": "1"}, json={"message": "stands by"})
+    galley, asked, slept = answering(busy, patience=0.0)
+    with pytest.raises(RefusedError, match="stands by"):
+        galley.get("/x")
+    assert (len(asked), slept) == (1, [])
 
 
 def test_status_does_not_repeat_what_a_killed_launcher_last_wrote(fourmast_run: Run, tmp_path: Path) -> None:
