@@ -19,15 +19,17 @@ from typing import Any, NamedTuple
 from google.protobuf.duration_pb2 import Duration
 
 from common.mesh.names import ROOT_NAMESPACE
+from tests.benchmarks.deadline import Deadline
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.xds_clients.mesh import Document, Mesh, marker
-from tests.benchmarks.xds_clients.messages import CLUSTER, ENDPOINT, LISTENER, ROUTE, SHORT, TYPES
+from tests.benchmarks.xds_clients.messages import CLUSTER, ENDPOINT, LISTENER, ROUTE, SHORT, TYPES, field
 from tests.benchmarks.xds_clients.swarm import Swarm, Test
 from tests.benchmarks.xds_envoy import envoy_times
 from tests.benchmarks.xds_lab import Lab, Process, pin_to_client_core
 from tests.benchmarks.xds_storm import storm
 
 PATIENCE = 60.0  # seconds for any one change
+LONGEST = 470.0  # seconds for the whole table
 PAUSE = 0.3  # seconds between changes, so that none waits for Pilot's interval
 
 
@@ -51,7 +53,7 @@ def _contains(text: bytes) -> Test:
 
 
 def cases(mesh: Mesh, samples: Mapping[str, bytes]) -> dict[str, Case]:
-    service = mesh.service(7 % mesh.services)
+    service = mesh.service((mesh.namespaces - 1) % mesh.services)  # every namespace sees it in a scoped mesh, too
     most_endpoints = len(samples[ENDPOINT]) // 2
 
     def mesh_config(generation: int) -> Document:
@@ -134,7 +136,7 @@ def raw_server(lab: Lab, samples: Mapping[str, bytes], proxies: int, *, tls: boo
 
 def measure(mesh: Mesh, *, tls: bool, quick: bool, whole: bool) -> dict[str, float]:
     """Every figure of one mesh, printed as it is known; `whole` adds the storm, idleness and memory."""
-    rounds = 3 if quick else 9
+    rounds = 3 if quick else 7
     shape = f"scoped to {mesh.visible} services" if mesh.visible else "flat"
     ports = f"{len(mesh.ports)} port{'s' if len(mesh.ports) > 1 else ''}"
     conditions = (
@@ -157,7 +159,7 @@ def measure(mesh: Mesh, *, tls: bool, quick: bool, whole: bool) -> dict[str, flo
             raise TimeoutError(f"{synced.missing} of {mesh.proxies} proxies did not get their configuration: {swarm.closed.most_common(3)}")
         cold = (synced.finished - began) * 1e3
         swarm.idle(1)
-        memory = lab.pilot.usage()["usage"]["megabytes"]
+        peak = lab.pilot.usage()["usage"]["megabytes"]
         known = cases(mesh, swarm.samples)
         samples = dict(swarm.samples)
         found = {}
@@ -167,10 +169,10 @@ def measure(mesh: Mesh, *, tls: bool, quick: bool, whole: bool) -> dict[str, flo
             samples[name] = swarm.samples[{"endpoint_change": ENDPOINT}.get(name, ROUTE)]
         if whole:
             say("idle_cpu_percent", idle_cpu(lab, swarm, 3 if quick else 10), "% of a core", None)
-            memory = max(memory, lab.pilot.usage()["usage"]["megabytes"])
-            say("memory_mb", memory, "MB resident", None)
+            memory = lab.pilot.usage()["usage"]["megabytes"]
+            say("memory_mb", memory, "MB resident", None, f"; after all changes and some quiet; {peak:.0f} MB just after the cold start")
             most, right = storm(lab, swarm, seconds=2 if quick else 10, changes=1000)
-            say("storm", most, "pushes/s/proxy/type", 10.0, f"; 1,000 changes a second; final state {'right' if right else 'WRONG'}")
+            say("storm", most, "pushes/s/proxy/type", 10.0, f"; 1,000 changes a second; final state of all {'right' if right else 'WRONG'}")
         swarm.disconnect()
         with raw_server(lab, {t: samples[t] for t in TYPES}, mesh.proxies, tls=tls) as (raw, raw_cold):
             everything = median([raw.send(*TYPES) for _ in range(2)])
@@ -188,6 +190,33 @@ def measure(mesh: Mesh, *, tls: bool, quick: bool, whole: bool) -> dict[str, flo
     return values
 
 
+def reconnect_storm(mesh: Mesh) -> Figure:
+    """All proxies lose their connections and are back at once, each with an account of what it holds; till all four types are answered."""
+    with Lab(mesh) as lab:
+        with lab.swarm(lab.pilot, tls=False) as swarm:
+            swarm.remembers = True
+            swarm.connect(lab.identities(mesh.proxies, tls=False))
+            if missing := swarm.until_synced(2 * PATIENCE).missing:
+                raise TimeoutError(f"{missing} of {mesh.proxies} proxies did not get their configuration: {swarm.closed.most_common(3)}")
+            swarm.idle(PAUSE)
+            received = swarm.received
+            began = time.monotonic()
+            swarm.reconnect()
+            swarm.expect({type_url: lambda message: True for type_url in TYPES})
+            met = swarm.until_met(PATIENCE)
+            took, resets, told = met.finished - began, swarm.closed.total(), swarm.received
+        if met.missing or resets:
+            raise TimeoutError(f"{met.missing} of {mesh.proxies} proxies were not served, {resets} were reset")
+        empty = {type_url: field(4, type_url.encode()) + field(5, b"1") for type_url in TYPES}
+        with raw_server(lab, empty, mesh.proxies, tls=False) as (_, limit):
+            pass
+    conditions = (
+        f"{mesh.proxies} proxies, {mesh.services} services, flat, delta, plaintext; all answered, none reset; "
+        f"{told / 1e6:.1f} MB sent against {received / 1e6:.0f} MB at first; at most 500 new streams a second by Pilot's default"
+    )
+    return Figure("xds.reconnect_storm", took, "s", limit, conditions).say()
+
+
 def idle_cpu(lab: Lab, swarm: Swarm, seconds: float) -> float:
     swarm.idle(1)
     before = lab.pilot.usage()["usage"]["cpu"]
@@ -196,20 +225,31 @@ def idle_cpu(lab: Lab, swarm: Swarm, seconds: float) -> float:
     return 100 * float(lab.pilot.usage()["usage"]["cpu"] - before) / (time.monotonic() - began)
 
 
-def main(quick: bool = False, **numbers: Any) -> None:
-    """The table: mTLS first, plaintext and the scoped mesh beside it, then one real Envoy."""
-    pin_to_client_core()
-    size = {"services": 100, "proxies": 100} if quick else {}
-    mesh = Mesh(**{**size, **numbers})
-    measure(mesh, tls=True, quick=quick, whole=True)
-    measure(mesh, tls=False, quick=True, whole=False)
-    measure(Mesh(**{**size, **numbers, "visible": 60}), tls=True, quick=True, whole=False)
+def envoy(mesh: Mesh, *, rounds: int) -> None:
     with Lab(mesh) as lab:
-        for name, (times, limit) in envoy_times(lab, rounds=20 if quick else 100).items():
+        for name, (times, limit) in envoy_times(lab, rounds=rounds).items():
             ordered = sorted(times)
             p99 = ordered[min(len(ordered) - 1, round(len(ordered) * 0.99))]
             told = f"one Envoy 1.40, {mesh.services} services x {mesh.endpoints} endpoints, plaintext, receipt to ACK; {len(times)} changes"
             Figure(f"xds.{name}_p99_ms", p99, "ms", limit, f"{told}, median {median(ordered):.1f} ms").say()
+
+
+def main(quick: bool = False, **numbers: Any) -> None:
+    """The table: mTLS first, plaintext and the scoped mesh beside it, then the storm of reconnects and one real Envoy."""
+    pin_to_client_core()
+    size = {**({"services": 100, "proxies": 100} if quick else {}), **numbers}
+    mesh, scoped, crowd = (
+        Mesh(**size),
+        Mesh(**{**size, "visible": 60}),
+        Mesh(**{**size, "services": 100, "proxies": 200 if quick else 2000}),
+    )
+    deadline = Deadline(LONGEST)
+    deadline.run("mTLS", lambda: measure(mesh, tls=True, quick=quick, whole=True), seconds=240)
+    deadline.run("one Envoy", lambda: envoy(mesh, rounds=20 if quick else 100), seconds=90)
+    deadline.run("reconnect storm", lambda: reconnect_storm(crowd), seconds=90)
+    deadline.run("scoped", lambda: measure(scoped, tls=True, quick=True, whole=False), seconds=120)
+    deadline.run("plaintext", lambda: measure(mesh, tls=False, quick=True, whole=False), seconds=120)
+    deadline.close()
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 
+from tests.benchmarks.xds_clients.client import Client
 from tests.benchmarks.xds_clients.messages import ENDPOINT
-from tests.benchmarks.xds_clients.swarm import Swarm
+from tests.benchmarks.xds_clients.swarm import History, Swarm
 from tests.benchmarks.xds_lab import Lab
 
 SETTLE = 20.0  # seconds in which the last state must have come
@@ -17,10 +19,10 @@ AT_ONCE = 100  # changes in one request
 
 
 def storm(lab: Lab, swarm: Swarm, *, seconds: float, changes: int) -> tuple[float, bool]:
-    """`changes` a second for so long. Returns endpoint pushes a second for one proxy, and whether the first proxy's final state is right."""
+    """`changes` a second for so long. Returns endpoint pushes a second for one proxy, and whether all proxies' final state is right."""
     mesh = lab.mesh
     before = swarm.responses[ENDPOINT]
-    swarm.history = []
+    history = swarm.history = History()
     expected: dict[str, str] = {}
     total, number, began = round(seconds * changes), 0, time.monotonic()
     while number < total:
@@ -39,26 +41,39 @@ def storm(lab: Lab, swarm: Swarm, *, seconds: float, changes: int) -> tuple[floa
     took = time.monotonic() - began
     pushes = (swarm.responses[ENDPOINT] - before) / len(swarm.clients) / took
     deadline = time.monotonic() + SETTLE
-    while not (right := _is_right(swarm.history, expected)) and time.monotonic() < deadline:
-        swarm.idle(0.5)
+    heard = -1
+    while heard != swarm.responses[ENDPOINT] and time.monotonic() < deadline:  # until a second passes in silence
+        heard = swarm.responses[ENDPOINT]
+        swarm.idle(1.0)
     swarm.history = None
-    return pushes, right
+    return pushes, _all_right(history, swarm.clients, expected)
 
 
-def _is_right(history: list[bytes], expected: dict[str, str]) -> bool:
-    """Whether what the first proxy was told, one response after the other, leaves every changed service with its newest address."""
-    bodies: dict[str, bytes] = {}
-    for message in history:
-        for item in DeltaDiscoveryResponse.FromString(message).resources:
-            bodies[item.name] = item.resource.value
-    for name, address in expected.items():
-        if name not in bodies:
+def _all_right(history: History, clients: Sequence[Client], expected: Mapping[str, str]) -> bool:
+    """Whether what each proxy was told, one response after the other, leaves every changed service with its newest address."""
+    right = {key: _rightness(message, expected) for key, message in history.messages.items()}
+    return all(_is_right([right[key] for key in history.told.get(client, ())], expected) for client in clients)
+
+
+def _rightness(message: bytes, expected: Mapping[str, str]) -> dict[str, bool]:
+    """Of each service in a response: whether it has its newest address."""
+    found = {}
+    for item in DeltaDiscoveryResponse.FromString(message).resources:
+        assignment = ClusterLoadAssignment.FromString(item.resource.value)
+        addresses = {
+            endpoint.endpoint.address.socket_address.address for locality in assignment.endpoints for endpoint in locality.lb_endpoints
+        }
+        found[item.name] = expected.get(item.name) in addresses
+    return found
+
+
+def _is_right(told: Sequence[Mapping[str, bool]], expected: Mapping[str, str]) -> bool:
+    unknown = set(expected)
+    for response in reversed(told):
+        known = unknown & response.keys()
+        if not all(response[name] for name in known):
             return False
-        assignment = ClusterLoadAssignment.FromString(bodies[name])
-        if not any(
-            endpoint.endpoint.address.socket_address.address == address
-            for locality in assignment.endpoints
-            for endpoint in locality.lb_endpoints
-        ):
-            return False
-    return True
+        unknown -= known
+        if not unknown:
+            return True
+    return False

@@ -56,6 +56,10 @@ class Client:
         self.awaited: set[str] = set()
         """Types of which an expected response has not come yet."""
         self.synced = False
+        self.nonce = ""
+        """Of the newest response."""
+        self.held: dict[str, bytes] = {}
+        """By type: the account of what it holds that it gives when it connects again."""
         self._subscribed: dict[str, Names] = {}
         self._referred: dict[str, Mapping[str, tuple[str, ...]]] = {}
         self._version: dict[str, str] = {}
@@ -64,7 +68,15 @@ class Client:
 
     def opened(self, wire: Wire) -> None:
         self._wire = wire
-        self._subscribe(CLUSTER, node=self.node)
+        if self.held:
+            self._resume()
+        else:
+            self._subscribe(CLUSTER, node=self.node)
+
+    def _resume(self) -> None:
+        """Like an Envoy that lost its stream: all subscriptions at once, with what it holds."""
+        for number, (type_url, names) in enumerate(self._subscribed.items()):
+            self._send(delta_subscription(type_url, names.section, node=None if number else self.node, held=self.held.get(type_url, b"")))
 
     def _send(self, message: bytes) -> None:
         assert self._wire is not None
@@ -85,6 +97,7 @@ class Client:
         """Acknowledge; returns the type."""
         envelope = Envelope.FromString(message)
         type_url: str = envelope.type_url
+        self.nonce = envelope.nonce
         if self._delta:
             self._send(delta_answer(type_url, envelope.nonce))
         else:

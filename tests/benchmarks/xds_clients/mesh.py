@@ -9,7 +9,6 @@
     classes: [{version: v1}, {version: v2}]     # labels of the proxies, in turn
     metadata: {INTERCEPTION_MODE: REDIRECT}     # further node metadata of all proxies
     visible: 0            # services that a Sidecar lets each namespace see; 0: no Sidecar, all are seen
-    churn: 0              # endpoint changes a second (for whoever feeds the control plane)
 
 Its objects are those of Kubernetes and Istio, so whatever control plane reads these can be fed with them; its proxies call themselves as
 Istio's do.
@@ -55,7 +54,6 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     classes: tuple[dict[str, str], ...] = ({"version": "v1"}, {"version": "v2"})
     metadata: dict[str, str] = {}
     visible: int = 0
-    churn: float = 0
 
     @classmethod
     def read(cls, path: Path) -> Mesh:

@@ -6,6 +6,7 @@ response is never taken apart for its nonce.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -42,9 +43,22 @@ def names_field(names: Iterable[str]) -> bytes:
     return b"".join(field(3, name.encode()) for name in sorted(names))
 
 
-def delta_subscription(type_url: str, names: bytes = b"", *, removed: Iterable[str] = (), node: Node | None = None) -> bytes:
+def delta_subscription(
+    type_url: str, names: bytes = b"", *, removed: Iterable[str] = (), node: Node | None = None, held: bytes = b""
+) -> bytes:
     described = field(1, node.SerializeToString()) if node is not None else b""
-    return described + field(2, type_url.encode()) + names + b"".join(field(4, name.encode()) for name in removed)
+    return described + field(2, type_url.encode()) + names + b"".join(field(4, name.encode()) for name in removed) + held
+
+
+def held_field(message: bytes) -> bytes:
+    """`initial_resource_versions` (5) of a client that holds just what this delta response brought."""
+    items = DeltaDiscoveryResponse.FromString(message).resources
+    return b"".join([_held(item.name, item.version) for item in items])
+
+
+@cache
+def _held(name: str, version: str) -> bytes:
+    return field(5, field(1, name.encode()) + field(2, version.encode()))
 
 
 def delta_answer(type_url: str, nonce: str) -> bytes:

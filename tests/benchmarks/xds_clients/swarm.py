@@ -14,7 +14,7 @@ from envoy.config.core.v3.base_pb2 import Node
 
 from tests.benchmarks.xds_clients.client import REFERS, Client, NamePool
 from tests.benchmarks.xds_clients.http2 import Connection
-from tests.benchmarks.xds_clients.messages import ENDPOINT, METHOD, Reader
+from tests.benchmarks.xds_clients.messages import ENDPOINT, METHOD, Reader, held_field
 
 LATER = 64
 """Responses whose references may wait while others are read."""
@@ -36,6 +36,20 @@ class Expectation(NamedTuple):
     missing: int
 
 
+class History:
+    """What each client was told about endpoints, in order. A response is known by its nonce and length: all who got the same share it."""
+
+    def __init__(self) -> None:
+        self.messages: dict[tuple[str, int], bytes] = {}
+        self.told: dict[Client, list[tuple[str, int]]] = {}
+
+    def add(self, client: Client, message: bytearray) -> None:
+        key = (client.nonce, len(message))
+        if key not in self.messages:
+            self.messages[key] = bytes(message)
+        self.told.setdefault(client, []).append(key)
+
+
 class Swarm:
     """Use as a context manager: it closes its connections."""
 
@@ -46,13 +60,17 @@ class Swarm:
         self.responses: Counter[str] = Counter()
         self.samples: dict[str, bytes] = {}
         """The newest response of each type to the first client."""
-        self.history: list[bytes] | None = None
-        """If it is a list: all endpoint responses to the first client."""
+        self.history: History | None = None
+        """Set one to have the endpoint responses written down."""
+        self.remembers = False
+        """Whether clients keep account of what they hold, to say so when they connect again (delta; not kept up to date by later changes)."""
         self.last = 0.0
         """When the last acknowledgement that counts was sent."""
         self._connections: dict[int, Connection] = {}
         self._registered: dict[int, int] = {}
         self._poll = select.epoll()
+        self._accounts: dict[bytes, bytes] = {}
+        self._identities: dict[Client, Identity] = {}
         self._pool, self._reader = NamePool(), Reader(variant)
         self._later: deque[tuple[Client, str, bytearray]] = deque()
         self._tests: Mapping[str, Test] = {}
@@ -68,14 +86,18 @@ class Swarm:
 
     def disconnect(self) -> None:
         """Close all connections, without a word, as a machine does that loses its network."""
+        self._close_all()
+        self.clients.clear()
+        self._identities.clear()
+        self._waiting = self._unsynced = 0
+
+    def _close_all(self) -> None:
         for connection in tuple(self._connections.values()):
             connection.close("we left")
         self._connections.clear()
         self._registered.clear()
-        self.clients.clear()
         self._later.clear()
         self.closed.clear()
-        self._waiting = self._unsynced = 0
 
     @property
     def received(self) -> int:
@@ -87,8 +109,16 @@ class Swarm:
         for identity in identities:
             client = Client(identity.node, self._variant, self._pool, self._answered)
             self.clients.append(client)
+            self._identities[client] = identity
             self._unsynced += 1
             self._open(client, identity.tls)
+
+    def reconnect(self) -> None:
+        """All clients lose their connections and begin to connect again at once."""
+        self.remembers = False
+        self._close_all()
+        for client in self.clients:
+            self._open(client, self._identities[client].tls)
 
     def _open(self, client: Client, tls: ssl.SSLContext | None) -> None:
         connection = Connection(
@@ -113,8 +143,11 @@ class Swarm:
         self.responses[type_url] += 1
         if client is self.clients[0]:
             self.samples[type_url] = bytes(message)
-            if self.history is not None and type_url == ENDPOINT:
-                self.history.append(self.samples[type_url])
+        if self.history is not None and type_url == ENDPOINT:
+            self.history.add(client, message)
+        if self.remembers:
+            account = held_field(bytes(message))
+            client.held[type_url] = self._accounts.setdefault(account, account)
         if type_url in REFERS:
             if before:
                 self._later.append((client, type_url, message))
