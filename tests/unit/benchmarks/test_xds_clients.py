@@ -47,6 +47,7 @@ class Server:
         self.delta = variant == "delta"
         self.heard: list[tuple[str, str, int]] = []
         self.nodes: set[str] = set()
+        self.held: list[tuple[str, dict[str, str]]] = []
 
     async def converse(self, _: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         asked: set[str] = set()
@@ -55,6 +56,8 @@ class Server:
             names = list(request.resource_names_subscribe if self.delta else request.resource_names)
             if request.HasField("node"):
                 self.nodes.add(request.node.id)
+            if self.delta and request.initial_resource_versions:
+                self.held.append((SHORT[request.type_url], dict(request.initial_resource_versions)))
             self.heard.append((SHORT[request.type_url], request.response_nonce, len(names)))
             if request.type_url in asked:
                 continue
@@ -112,6 +115,20 @@ async def test_clients_follow_names_and_acknowledge(variant: str) -> None:
         ("rds", "nonce-rds", 1 if repeats else 0): 3,
     }
     assert {said: server.heard.count(said) for said in set(server.heard)} == expected
+
+
+async def test_clients_that_connect_again_say_what_they_hold() -> None:
+    server = Server("delta")
+    async with server.serving("delta") as port:
+        with Swarm(("127.0.0.1", port), variant="delta") as swarm:
+            swarm.remembers = True
+            swarm.connect([Identity(MESH.node(0))])
+            assert (await asyncio.to_thread(swarm.until_synced, 10)).missing == 0 and not server.held
+            swarm.reconnect()
+            swarm.expect({type_url: lambda message: True for type_url in (CLUSTER, ENDPOINT, LISTENER, ROUTE)})
+            assert (await asyncio.to_thread(swarm.until_met, 10)).missing == 0 and not swarm.closed
+    names = dict.fromkeys((f"c{number}" for number in range(SERVICES)), "1")
+    assert sorted(server.held) == [("cds", names), ("eds", names), ("lds", {"l": "1"}), ("rds", {"web": "1"})]
 
 
 async def test_a_refused_stream_is_told() -> None:
