@@ -27,6 +27,9 @@ def _tool(name: str, *arguments: str) -> tuple[str, ...]:
     return (str(BIN / name), *arguments)
 
 
+ORDERED = ("-p", "no:randomly")  # a mesh is shared: rows first, faults last
+
+
 def _pytest(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "pytest", "-q", "-rs", "--no-header", *arguments)
 
@@ -43,12 +46,14 @@ INTEGRATION = Lane("integration", 240, _pytest("tests/integration"))
 WHEELS = Lane("wheels", 120, _pytest("tests/e2e/test_wheels.py"))
 
 
-LOOPBACK = Lane("e2e none", 120, _pytest("tests/e2e/test_1_rows.py", "-k", "holds", "--interception=none"))
+LOOPBACK = Lane("e2e none", 120, _pytest(*ORDERED, "tests/e2e/test_1_rows.py", "-k", "holds", "--interception=none"))
 
 
 def _mesh(control_plane: str, *options: str) -> Lane:
     name = f"e2e {control_plane} {' '.join(options)}".rstrip()
-    return Lane(name, 330, _pytest("tests/e2e", "--ignore=tests/e2e/test_wheels.py", f"--control-plane={control_plane}", *options))
+    return Lane(
+        name, 330, _pytest(*ORDERED, "tests/e2e", "--ignore=tests/e2e/test_wheels.py", f"--control-plane={control_plane}", *options)
+    )
 
 
 def _plan(verb: str, full: bool) -> tuple[Lane, ...]:

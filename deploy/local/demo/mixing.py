@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import itertools
 import re
 
 from deploy.local.demo.row import Observation, Row
@@ -44,8 +45,10 @@ async def quota(world: World) -> Observation:
         codes: dict[str, int] = (await world.send("sleep", "http://echo:8000/get", "-n", str(count), "-H", f"x-client: {client}"))["codes"]
         return codes
 
+    probes = itertools.count()
+
     async def limits() -> bool:
-        return "429" in await burst("probe", 4)
+        return await burst(f"probe-{next(probes)}", 4) == {"200": 2, "429": 2}  # at both instances, so a client of its own each time
 
     await until(limits, within=SETTLE)
     first, other = await burst("anna", 6), await burst("bert", 2)
