@@ -13,7 +13,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,27 +29,32 @@ def postgres_server() -> Iterator[str]:
     if initdb is None or postgres is None:
         pytest.skip("no PostgreSQL is installed (make system)")
     folder = Path(tempfile.mkdtemp(prefix="fourmast-pg-"))  # not under pytest's own, which only root may enter
-    user = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
-    os.chown(folder, user.pw_uid, user.pw_gid)
-    as_user: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
-    data = folder / "data"
+    as_user: list[str] = []
+    if os.getuid() == 0:
+        user = pwd.getpwnam("nobody")
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        # Popen's `user` would do, but makes it fork(), in which gRPC's handlers crash now and then while its threads run; else it is vfork().
+        as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--"]
+    data, said = folder / "data", folder / "said"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    initialise = [initdb, "-D", str(data), "-U", "galley", "--auth=trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run(initialise, check=True, capture_output=True, env=environment, cwd=folder, **as_user)
+    initialise = [*as_user, initdb, "-D", str(data), "-U", "galley", "--auth=trust", "-E", "UTF8", "--no-sync"]
     settings = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]
-    server = subprocess.Popen(
-        [postgres, "-D", str(data), *settings], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, cwd=folder, **as_user
-    )
+    with said.open("wb") as output:
+        if code := subprocess.run(initialise, stdout=output, stderr=output, env=environment, cwd=folder).returncode:
+            raise RuntimeError(f"initdb ended with {code}: {said.read_text()}")
+        server = subprocess.Popen(
+            [*as_user, postgres, "-D", str(data), *settings], stdout=output, stderr=output, env=environment, cwd=folder
+        )
     try:
         url = f"postgresql://galley@127.0.0.1:{port}/postgres"
-        _wait(url, server)
+        _wait(url, server, said)
         yield url
     finally:
         server.send_signal(signal.SIGINT)  # its fast shutdown: a test that failed may have left a connection
-        server.wait(10)
+        server.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -65,17 +69,18 @@ def postgres(postgres_server: str) -> str:
     return postgres_server.removesuffix("postgres") + name
 
 
-def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
+def _wait(url: str, server: subprocess.Popen[bytes], said: Path) -> None:
     import time
 
     import psycopg
 
-    for _ in range(200):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         if server.poll() is not None:
-            raise RuntimeError(f"PostgreSQL ended with {server.returncode}")
+            raise RuntimeError(f"PostgreSQL ended with {server.returncode}: {said.read_text()}")
         try:
             psycopg.connect(url).close()
             return
         except psycopg.OperationalError:
             time.sleep(0.05)
-    raise RuntimeError("PostgreSQL does not answer")
+    raise RuntimeError(f"PostgreSQL does not answer: {said.read_text()}")
