@@ -9,7 +9,6 @@ import itertools
 import re
 
 from deploy.local.demo.row import Observation, Row
-from deploy.local.demo.traffic import SETTLE
 from deploy.local.demo.world import World, until
 
 DENY = "demo/config/deny-john.yaml"
@@ -33,7 +32,7 @@ async def denial(world: World) -> Observation:
     async def denied() -> bool:
         return (await john())["status"] == 403
 
-    await until(denied, within=SETTLE)
+    await until(denied, within=world.settle)
     answer = await john()
     others = (await world.send("sleep", "http://echo:8000/get", "-n", "5", "-H", "x-user: anna"))["codes"]
     ok = answer["status"] == 403 and answer["body"] == "PERMISSION_DENIED:denyhandler.default:Not allowed" and others == {"200": 5}
@@ -50,7 +49,7 @@ async def quota(world: World) -> Observation:
     async def limits() -> bool:
         return await burst(f"probe-{next(probes)}", 4) == {"200": 2, "429": 2}  # at both instances, so a client of its own each time
 
-    await until(limits, within=SETTLE)
+    await until(limits, within=world.settle)
     first, other = await burst("anna", 6), await burst("bert", 2)
     text = (await world.send("sleep", "http://echo:8000/get", "-n", "3", "-H", "x-client: anna"))["last"]["body"]
     await asyncio.sleep(QUOTA_WINDOW + 0.5)
@@ -109,7 +108,7 @@ async def _quiet(world: World, sources: list[str], servers: list[str]) -> None:
         previous = now
         return same
 
-    await until(still, within=5, every=1.2)
+    await until(still, within=15, every=1.2)
 
 
 async def _envoys(world: World, sources: list[str], servers: list[str]) -> dict[Series, int]:

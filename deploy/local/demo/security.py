@@ -57,10 +57,10 @@ async def plaintext(world: World) -> Observation:
         return await from_outside() == "error"
 
     await world.configure((PERMISSIVE,))
-    control = await until(open_to_all, within=5)
+    control = await until(open_to_all, within=20)
     if not world.sabotaged:
         await world.configure(())
-    await until(closed, within=1 if world.sabotaged else 5)
+    await until(closed, within=1 if world.sabotaged else world.settle)
     before = sum((await world.envoy_stats(target.name, REFUSALS)).values())
     summary = await world.send("legacy", url, "--direct", "-n", "5", "-t", "3")
     refused = summary["codes"].get("error", 0)
@@ -85,7 +85,7 @@ async def broken_configuration(world: World) -> Observation:
         found: dict[str, Any] = json.loads(text)
         return {"generation": found["metadata"]["generation"], "spec": found["spec"]}
 
-    await until(plain, within=5)
+    await until(plain, within=world.settle)
     before = await stored()
     file = MENDED if world.sabotaged else BROKEN
     with resources.as_file(resources.files("deploy.samples").joinpath(file)) as path:

@@ -22,14 +22,13 @@ ECHO_RETRIES = "demo/config/echo-retries.yaml"
 
 REVIEWS_SORRY = "Sorry, product reviews are currently unavailable for this book."
 RATINGS_SORRY = "Ratings service is currently unavailable"
-SETTLE = 5.0  # seconds in which a change must show
 
 
 async def gateway_page(world: World) -> Observation:
     async def good() -> bool:
         return (await world.page()).status == 200
 
-    await until(good, within=2 if world.sabotaged else 10)
+    await until(good, within=2 if world.sabotaged else world.settle)
     page = await world.page()
     title = "Simple Bookstore App" in page.body
     return Observation(page.status == 200 and title, f"{page.status}, title {'found' if title else 'missing'}")
@@ -40,7 +39,7 @@ async def all_v1(world: World) -> Observation:
         pages = [await world.page() for _ in range(6)]
         return all(_stars(page) == 0 for page in pages)
 
-    await until(no_stars, within=SETTLE)
+    await until(no_stars, within=world.settle)
     pages = [await world.page() for _ in range(20)]
     starred = sum(_stars(page) > 0 for page in pages)
     good = sum(page.status == 200 and REVIEWS_SORRY not in page.body for page in pages)
@@ -51,7 +50,7 @@ async def by_user(world: World) -> Observation:
     async def routed() -> bool:
         return (await world.page(user="jason")).black_stars > 0 and all([_stars(await world.page()) == 0 for _ in range(5)])
 
-    await until(routed, within=SETTLE)
+    await until(routed, within=world.settle)
     jason = [await world.page(user="jason") for _ in range(8)]
     others = [await world.page(user="anna" if n % 2 else None) for n in range(8)]
     black = sum(page.black_stars > 0 and page.red_stars == 0 for page in jason)
@@ -72,7 +71,7 @@ async def ninety_ten(world: World) -> Observation:
         v1, v2 = await share(40)
         return v1 + v2 == 40 and v2 > 0
 
-    await until(mixed, within=SETTLE)
+    await until(mixed, within=world.settle)
     v1, v2 = await share(400)
     percent = 100 * v2 / 400
     return Observation(v1 + v2 == 400 and abs(percent - 10) <= 5, f"v1 {v1}, v2 {v2} of 400: {percent:.1f} % to v2")
@@ -84,7 +83,7 @@ async def delay(world: World) -> Observation:
     async def slow() -> bool:
         return (await world.page(user="jason")).seconds > 1
 
-    await until(slow, within=1)  # each try takes as long as the row itself
+    await until(slow, within=1 if world.sabotaged else world.settle)  # each try takes as long as the row itself
     page = await world.page(user="jason")
     other = await world.page()
     ok = 5.5 <= page.seconds <= 7.5 and REVIEWS_SORRY in page.body and other.seconds < 2 and REVIEWS_SORRY not in other.body
@@ -96,7 +95,7 @@ async def abort(world: World) -> Observation:
     async def broken() -> bool:
         return RATINGS_SORRY in (await world.page(user="jason")).body
 
-    await until(broken, within=SETTLE)
+    await until(broken, within=world.settle)
     page, other = await world.page(user="jason"), await world.page()
     ok = page.status == 200 and RATINGS_SORRY in page.body and page.seconds < 2 and RATINGS_SORRY not in other.body
     said = "ratings unavailable" if RATINGS_SORRY in page.body else "no such text"
@@ -107,7 +106,7 @@ async def timeout(world: World) -> Observation:
     async def times_out() -> bool:
         return (await world.page("/api/v1/products/0/reviews")).status == 504
 
-    await until(times_out, within=SETTLE)
+    await until(times_out, within=world.settle)
     answer = await world.page("/api/v1/products/0/reviews")
     page = await world.page()
     ok = answer.status == 504 and REVIEWS_SORRY in answer.body and REVIEWS_SORRY in page.body and page.seconds < 2
@@ -124,7 +123,7 @@ async def retries(world: World) -> Observation:
     async def masked() -> bool:
         return bool((await world.send("sleep", "http://flaky:8000/get", "-n", "4"))["codes"] == {"200": 4})
 
-    await until(masked, within=SETTLE)
+    await until(masked, within=world.settle)
     before = await retried()
     summary = await world.send("sleep", "http://flaky:8000/get", "-n", "20")
     grown = await retried() - before
@@ -140,7 +139,7 @@ async def circuit_breaker(world: World) -> Observation:
     async def breaks() -> bool:
         return "503" in (await world.send("sleep", "http://echo:8000/delay/0.05", "-n", "12", "-c", "6"))["codes"]
 
-    await until(breaks, within=SETTLE)
+    await until(breaks, within=world.settle)
     before = await overflowed()
     summary = await world.send("sleep", "http://echo:8000/delay/0.05", "-n", "40", "-c", "6")
     grown, refused = await overflowed() - before, summary["codes"].get("503", 0)
@@ -162,18 +161,18 @@ async def instance_lost(world: World) -> Observation:
     async def one() -> bool:
         return await endpoints() == 1
 
-    await until(both, within=SETTLE)
+    await until(both, within=world.settle)
     before = await endpoints()
     traffic = asyncio.create_task(world.send("sleep", "http://echo:8000/get", "-s", "6", "-c", "2", "-p", "0.02"))
     await asyncio.sleep(1.5)
     if not world.sabotaged:
         await world.mesh.workload("echo-v2").kill()
-    left = await until(one, within=5)
+    left = await until(one, within=world.settle)
     summary = await traffic
     after = await endpoints()
     if not world.sabotaged:
         await world.mesh.workload("echo-v2").start()
-        await until(both, within=15)
+        await until(both, within=30)
     ok = before == 2 and left and set(summary["codes"]) == {"200"}
     return Observation(ok, f"endpoints {before} -> {after}; {_codes(summary)} of {summary['count']} requests meanwhile")
 

@@ -27,6 +27,7 @@ BASE = (
 """In force for every row; also what the mesh starts with."""
 
 DENIED_REMOTELY = 422
+SETTLE, SABOTAGED_SETTLE = 20.0, 5.0  # seconds in which a change must show; a sabotaged row waits for what never comes
 Key = tuple[str, str, str, str]
 
 
@@ -99,6 +100,11 @@ class World:
         if answer.status_code == DENIED_REMOTELY:
             raise Refused(answer.text)
         answer.raise_for_status()
+
+    @property
+    def settle(self) -> float:
+        """How long to look for a change, in seconds."""
+        return SABOTAGED_SETTLE if self.sabotaged else SETTLE
 
     # -- requests --------------------------------------------------------------------------------------------------------------------
 
