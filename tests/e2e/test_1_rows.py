@@ -7,7 +7,7 @@ from deploy.local.demo.__main__ import ROWS, run_row
 from deploy.local.demo.row import Row
 from deploy.local.demo.world import World
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

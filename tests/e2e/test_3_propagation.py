@@ -15,7 +15,7 @@ import pytest
 from deploy.local.demo.traffic import ALL_V1
 from deploy.local.demo.world import World, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 ALL_V3 = "bookinfo/config/virtual-service-reviews-v3.yaml"
 GATEWAY = ("networking.istio.io/v1alpha3", "Gateway", "default", "taken")
@@ -80,8 +80,8 @@ async def test_a_policy_shows_mixers_part(world: World) -> None:
         _, text = await fourmast(world, "trace", "rule/denyreviewsv3", "-o", "json")
         return text.startswith("{") and "mixer.build" in {span["name"] for span in json.loads(text)["spans"]}
 
-    assert await until(in_force, within=15)
-    code, text = await fourmast(world, "wait", "rule/denyreviewsv3", "--timeout", "10s")
+    assert await until(in_force, within=30)
+    code, text = await fourmast(world, "wait", "rule/denyreviewsv3", "--timeout", "30s")
     assert code == 0 and "is in force" in text, text
 
 
@@ -91,7 +91,7 @@ async def test_waiting_for_what_nobody_uses_ends_at_once(world: World) -> None:
     began = time.monotonic()
     code, text = await fourmast(world, "wait", "destinationrule/nobody")
     assert code == 0 and "no connected proxy uses it" in text, text
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15, "half of what it would wait for a proxy, and the command line takes its time"
     await world.mesh.galley.delete("networking.istio.io/v1alpha3", "DestinationRule", "default", "nobody")
 
 
@@ -101,10 +101,10 @@ async def test_a_refusal_is_shown_where_it_comes_from_and_the_rest_flows(world: 
     applied = time.monotonic()
 
     async def rejected() -> bool:
-        return "Rejected" in await conditions(world, "gateway", "taken")
+        return '"Rejected"' in await world.mesh.galley.get_text(*GATEWAY)
 
-    assert await until(rejected, within=10)
-    assert time.monotonic() - applied < SHOWN_WITHIN + 1.0, "besides, each look takes the command line its time"
+    assert await until(rejected, within=15)
+    assert time.monotonic() - applied < SHOWN_WITHIN
     found = await conditions(world, "gateway", "taken")
     assert found["Rejected"]["status"] == "True" and "Address already in use" in found["Rejected"]["message"]
     assert "istio-ingressgateway" in found["Rejected"]["message"]
@@ -153,7 +153,7 @@ async def test_pilot_starts_without_galley_and_says_so(world: World) -> None:
             code, text = await fourmast(world, "proxy-status")
             return code == 0 and text.count("SYNCED") >= 4 * len(world.mesh.workloads) - 8
 
-        assert await until(all_back, within=20), "proxies find the new Pilot and are served"
+        assert await until(all_back, within=40), "proxies find the new Pilot and are served"
     finally:
         await world.mesh.part("galley").start()
         await world.mesh.part("galley").until_ready()
@@ -164,4 +164,4 @@ async def nothing_unusual(world: World, part: str) -> bool:
     async def usual() -> bool:
         return await world.mesh.part(part).state() == (None, None)
 
-    return await until(usual, within=20)
+    return await until(usual, within=40)

@@ -15,7 +15,7 @@ from tests.pages import Reader
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("galley", "pilot", "citadel", "mixer")
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(360)
 
 
 def _run(*command: str | Path) -> str:
