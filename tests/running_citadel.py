@@ -98,4 +98,4 @@ async def running_citadel(state_dir: Path, **settings: Any) -> AsyncIterator[Run
         yield RunningCitadel(state_dir, life.addresses)
     finally:
         life.stopping.set()
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, 30)

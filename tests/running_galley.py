@@ -121,7 +121,7 @@ async def _serving(component: GalleyComponent, *, standing_by: bool) -> AsyncIte
         yield RunningGalley(component, life)
     finally:
         life.stopping.set()
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, 30)
 
 
 async def _until_serving(life: Life, *, standing_by: bool) -> None:

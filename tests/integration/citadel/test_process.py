@@ -35,7 +35,7 @@ async def run(*arguments: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "citadel.cli", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 20)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     return process.returncode or 0, output.decode()
 
 
@@ -60,7 +60,7 @@ async def serving(state_dir: Path, *more: str) -> AsyncIterator[Served]:
         )
     served = Served(process, state_dir)
     try:
-        for _ in range(400):
+        for _ in range(1200):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 served.address("admin")
                 break
@@ -70,7 +70,7 @@ async def serving(state_dir: Path, *more: str) -> AsyncIterator[Served]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), 30)
 
 
 async def test_a_killed_citadel_comes_back_with_the_same_root_keys_and_tokens(tmp_path: Path) -> None:

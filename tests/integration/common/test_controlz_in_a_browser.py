@@ -23,6 +23,7 @@ from common.telemetry.logging import scopes
 
 CHROMIUM = shutil.which("chromium")
 QUIET = ("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+expect.set_options(timeout=15_000)
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium; `make system` brings it")]
 
 

@@ -24,7 +24,7 @@ import citadel.cli
 from tests.running_citadel import running_citadel
 from tests.running_galley import RunningGalley, joined_galley
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 MESH = """
 apiVersion: v1
@@ -86,7 +86,7 @@ class Kubectl:
 
     async def run(self, *arguments: str, stdin: str = "", **environment: str) -> Said:
         process = await self.start(*arguments, **environment)
-        out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 30)
+        out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
         return Said(process.returncode or 0, out.decode(), err.decode())
 
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
@@ -277,7 +277,7 @@ async def test_get_watches(kubectl: Kubectl, mesh: str) -> None:
     async with kubectl.watching("get", "dr", "-n", "shop", "-w") as lines:
 
         async def line() -> list[str]:
-            return re.split(r" {2,}", (await asyncio.wait_for(lines.readline(), 10)).decode().rstrip())
+            return re.split(r" {2,}", (await asyncio.wait_for(lines.readline(), 15)).decode().rstrip())
 
         assert await line() == ["NAME", "HOST", "AGE"]
         assert (await line())[:2] == ["reviews", "reviews"]

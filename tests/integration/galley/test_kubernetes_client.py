@@ -48,7 +48,12 @@ async def test_lists_of_custom_and_of_core_objects(galley: RunningGalley, client
     objects, core = api.CustomObjectsApi(client), api.CoreV1Api(client)
     everywhere = await in_thread(objects.list_cluster_custom_object, *NETWORKING, "virtualservices")
     assert [item["metadata"]["name"] for item in everywhere["items"]] == ["a", "b"]
-    await asyncio.sleep(0.5)  # until the analysis has spoken: its condition is part of the object that the client's model must take
+    async with (
+        galley.rest() as http,
+        asyncio.timeout(15),
+    ):  # the analysis' condition is part of the object that the client's model must take
+        while not (await http.get("/api/v1/namespaces/default/services/web")).json().get("status", {}).get("conditions"):
+            await asyncio.sleep(0.05)
     (found,) = (await in_thread(core.list_namespaced_service, "default")).items
     assert (found.metadata.name, found.spec.ports[0].port) == ("web", 9080)
     version = await in_thread(api.VersionApi(client).get_code)
@@ -64,17 +69,19 @@ async def test_a_watch_goes_on_where_the_list_ended(galley: RunningGalley, clien
     def follow() -> None:
         version = listing["metadata"]["resourceVersion"]
         arguments = (*NETWORKING, "default", "virtualservices")
-        for event in stream.stream(objects.list_namespaced_custom_object, *arguments, resource_version=version, timeout_seconds=3):
+        for event in stream.stream(objects.list_namespaced_custom_object, *arguments, resource_version=version, timeout_seconds=30):
             loop.call_soon_threadsafe(events.put_nowait, (event["type"], event["object"]["metadata"]["name"]))
+            if event["type"] == "DELETED":
+                stream.stop()
 
     following = asyncio.create_task(in_thread(follow))
     await galley.apply(virtual_service("b"))
-    assert await asyncio.wait_for(events.get(), 10) == ("ADDED", "b")
+    assert await asyncio.wait_for(events.get(), 15) == ("ADDED", "b")
     await galley.apply(virtual_service("b", host="other"))
-    assert await asyncio.wait_for(events.get(), 10) == ("MODIFIED", "b")
+    assert await asyncio.wait_for(events.get(), 15) == ("MODIFIED", "b")
     await in_thread(objects.delete_namespaced_custom_object, *NETWORKING, "default", "virtualservices", "a")
-    assert await asyncio.wait_for(events.get(), 10) == ("DELETED", "a")
-    await asyncio.wait_for(following, 10)
+    assert await asyncio.wait_for(events.get(), 15) == ("DELETED", "a")
+    await asyncio.wait_for(following, 15)
 
 
 async def test_a_version_too_old_raises_gone(galley: RunningGalley, client: Any) -> None:

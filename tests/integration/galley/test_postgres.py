@@ -47,7 +47,7 @@ async def opened(url: str) -> AsyncIterator[Store]:
 
 
 async def until_revision(store: Store, revision: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while store.snapshot.revision < revision:
             await asyncio.sleep(0.01)
 
@@ -108,7 +108,7 @@ async def test_notifications_come_with_the_commit_and_begin_with_a_wake_up(postg
     engine = create(postgres)
     async with Writer.open(engine, name="test") as writer:
         payloads = listen(engine, "things")
-        assert await asyncio.wait_for(anext(payloads), 5) == "", "whatever happened before may have been missed"
+        assert await asyncio.wait_for(anext(payloads), 15) == "", "whatever happened before may have been missed"
 
         def rolled_back(connection: object) -> None:
             notify(connection, "things", "never")  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ async def test_notifications_come_with_the_commit_and_begin_with_a_wake_up(postg
         with pytest.raises(ValueError):
             await writer.transaction(rolled_back)
         await writer.transaction(lambda connection: notify(connection, "things", "yes"))
-        assert await asyncio.wait_for(anext(payloads), 5) == "yes"
+        assert await asyncio.wait_for(anext(payloads), 15) == "yes"
         await payloads.aclose()
 
 
@@ -125,10 +125,10 @@ async def test_two_whole_galleys_share_a_configuration(postgres: str, tmp_path: 
     async with running_galley(tmp_path / "one", database=postgres) as one, running_galley(tmp_path / "two", database=postgres) as two:
         await one.apply(service())
         await two.apply(virtual_service())
-        async with two.rest() as client, asyncio.timeout(5):
+        async with two.rest() as client, asyncio.timeout(15):
             while (await client.get("/api/v1/namespaces/default/services/reviews")).status_code != 200:
                 await asyncio.sleep(0.02)
-        async with one.rest() as client, asyncio.timeout(5):
+        async with one.rest() as client, asyncio.timeout(15):
             path = "/apis/networking.istio.io/v1alpha3/namespaces/default/virtualservices/reviews"
             while (answer := await client.get(path)).status_code != 200:
                 await asyncio.sleep(0.02)
@@ -150,7 +150,7 @@ class TestSharedLeases:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def until(self, seen: Callable[[], bool], seconds: float = 3.0) -> None:
+    async def until(self, seen: Callable[[], bool], seconds: float = 15.0) -> None:
         async with asyncio.timeout(seconds):
             while not seen():
                 await asyncio.sleep(0.01)
@@ -215,22 +215,22 @@ async def test_a_killed_galley_leaves_its_workloads_to_the_others(postgres: str,
         holder = await asyncio.create_subprocess_exec(sys.executable, "-c", code, postgres, stdout=asyncio.subprocess.PIPE)
         try:
             assert holder.stdout is not None
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not (line := (await holder.stdout.readline()).decode()).startswith("lease "):
                     pass
             lease = line.split()[1]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 while not all(w.leases.visible for w in survivors):
                     await asyncio.sleep(0.01)
             holder.kill()
             await holder.wait()
             loop = asyncio.get_running_loop()
             died = loop.time()
-            async with asyncio.timeout(LEASE_SECONDS + 4):
+            async with asyncio.timeout(LEASE_SECONDS + 15):
                 while not any(w.leases.next_deadline() for w in survivors):
                     assert all(w.leases.visible for w in survivors), "nobody lost it meanwhile"
                     await asyncio.sleep(0.02)
-            assert loop.time() - died > LEASE_SECONDS - BEAT_SECONDS - 0.5
+            assert loop.time() - died > LEASE_SECONDS - BEAT_SECONDS - 1.5
             assert sum(w.leases.next_deadline() is not None for w in survivors) == 1, "one of them, not both"
             beaten = next(w for w in survivors if w.leases.next_deadline() is None)
             assert beaten.leases.heartbeat(lease, healthy=True), "the agent may go to either"
@@ -265,7 +265,7 @@ async def test_agents_and_reporters_are_seen_through_every_galley(postgres: str,
             )
             stopping = asyncio.Event()
             reporting = asyncio.create_task(reporter.run(stopping))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 while "no such filter" not in (await client.get(path)).text:
                     await asyncio.sleep(0.02)
             stopping.set()
@@ -273,7 +273,7 @@ async def test_agents_and_reporters_are_seen_through_every_galley(postgres: str,
 
 
 async def _until_200(client: httpx.AsyncClient, path: str) -> Any:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while (answer := await client.get(path)).status_code != 200:
             await asyncio.sleep(0.02)
     return answer.json()

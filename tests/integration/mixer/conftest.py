@@ -43,7 +43,7 @@ def _routes() -> dict[str, RouteCheck | None]:
     jason = StringMatch(attribute="request.headers", key="user", kind="exact", value="jason")
     admin = StringMatch(attribute="request.path", kind="prefix", value="/admin")
     for number in range(HOSTS):
-        common = {"services": (SERVICE, SECOND), "epoch": f"e{number}", "timeout": 0.5}
+        common = {"services": (SERVICE, SECOND), "epoch": f"e{number}", "timeout": 1.0}
         routes[f"closed{number}"] = RouteCheck(**common)  # type: ignore[arg-type]
         routes[f"open{number}"] = RouteCheck(**common, fail_open=True)  # type: ignore[arg-type]
         routes[f"quota{number}"] = RouteCheck(**common, quotas=(QuotaRule(quota="requests"),))  # type: ignore[arg-type]

@@ -267,11 +267,11 @@ async def envoy(directory: Path, config: Json, ports: Ports) -> AsyncIterator[Me
 
 
 async def _until_live(client: httpx.AsyncClient, admin: int) -> None:
-    for _ in range(200):
+    for _ in range(600):
         try:
             if (await client.get(f"http://127.0.0.1:{admin}/ready")).status_code == 200:
                 return
         except httpx.TransportError:
             pass
         await asyncio.sleep(0.05)
-    raise TimeoutError("Envoy did not become ready within 10 s; see envoy.log in the test's directory")
+    raise TimeoutError("Envoy did not become ready within 30 s; see envoy.log in the test's directory")

@@ -73,13 +73,13 @@ async def test_an_overloaded_mixer_is_unavailable(mesh: Mesh, mixer: ScriptedMix
 
 
 async def test_a_slow_mixer_is_waited_for_as_long_as_the_route_says(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
-    mixer.delay = 2.0
+    mixer.delay = 4.0
     began = asyncio.get_running_loop().time()
     answer = await mesh.get(host.closed)
     assert answer.status_code == 503
     assert answer.text.startswith("UNAVAILABLE:")
     assert (await mesh.get(host.open)).status_code == 200
-    assert 1.0 <= asyncio.get_running_loop().time() - began < 2.0  # half a second each, and no second try
+    assert 2.0 <= asyncio.get_running_loop().time() - began < 4.0  # a second each, and no second try
 
 
 async def test_without_mixer_cached_answers_go_on_and_others_follow_the_fail_policy(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
@@ -120,7 +120,7 @@ async def test_mixer_killed_and_started_again_while_requests_flow(mesh: Mesh, mi
         await mixer.stop()
         await asyncio.sleep(0.3)
         await mixer.start()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1)
         done.set()
     assert set(seen["known"]) == {200}
     assert set(seen["eve"]) == {403}

@@ -72,11 +72,11 @@ async def test_answers_of_different_shapes_live_side_by_side(mesh: Mesh, mixer: 
 
 
 async def test_an_answer_lasts_as_long_as_mixer_says(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
-    mixer.decide = lambda bag, quotas: by("user", valid_duration=0.4)
+    mixer.decide = lambda bag, quotas: by("user", valid_duration=1.0)
     await mesh.get(host.closed)
     await mesh.get(host.closed)
     assert len(mixer.asked) == 1
-    await asyncio.sleep(0.45)
+    await asyncio.sleep(1.05)
     await mesh.get(host.closed)
     assert len(mixer.asked) == 2
 

@@ -55,12 +55,12 @@ async def running_galley(citadel: RunningCitadel, state_dir: Path) -> AsyncItera
     life = Life("galley")
     serving = asyncio.create_task(build(settings).run(life))
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await life.until_ready()
         yield life.addresses
     finally:
         life.stopping.set()
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, 30)
 
 
 @dataclass
@@ -94,7 +94,7 @@ class MixerProcess:
             "--monitoring-address=",
         )
         self.process = await asyncio.create_subprocess_exec(*command, *loopback, *where, stderr=asyncio.subprocess.DEVNULL)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "mesh-metrics" not in self.addresses:
                 assert self.process.returncode is None, "mixer ended at once"
                 await asyncio.sleep(0.05)
@@ -111,7 +111,7 @@ class MixerProcess:
     async def end(self, number: int = signal.SIGKILL) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 10)
+        return await asyncio.wait_for(self.process.wait(), 30)
 
     async def ask(self, proxy: WorkloadIdentity) -> str:
         """The text of the denial that this proxy gets, or empty."""
@@ -124,7 +124,7 @@ class MixerProcess:
 
 
 async def until(wanted: str, mixer: MixerProcess, proxy: WorkloadIdentity) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await mixer.ask(proxy) != wanted:
             await asyncio.sleep(0.05)
 
@@ -183,7 +183,7 @@ async def _apply(client: httpx.AsyncClient, *documents: dict[str, Any]) -> None:
 
 async def _verdict(client: httpx.AsyncClient, path: str) -> str:
     """What Mixer said of a resource, once it has."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             body = (await client.get(f"/apis/config.istio.io/v1alpha2/namespaces/default/{path}")).json()
             for condition in body.get("status", {}).get("conditions", ()):

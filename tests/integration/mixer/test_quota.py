@@ -79,13 +79,13 @@ async def test_parallel_requests_never_exceed_the_limit(mesh: Mesh, mixer: Scrip
 
 
 async def test_fetched_tokens_end_with_their_window(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
-    window = Window(1000, lasts=0.3)
+    window = Window(1000, lasts=1.0)
     mixer.decide = window.decide
     for _ in range(40):
         await mesh.get(host.quota)
     asked = len(mixer.asked)
     assert asked < 40
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(1.05)
     await mesh.get(host.quota)
     assert len(mixer.asked) == asked + 1
 

@@ -171,7 +171,7 @@ async def test_the_standard_metric_counts_every_request_once_for_each_reporter(
     environment = await load(METRICS + "---" + DENY % """'request.headers["user"] == "eve"'""")
     for user in ["jason"] * 7 + ["eve"] * 3:
         await mesh.get_as_reviews(host.closed, headers={"user": user})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while len([bag for bag in mixer.reported if bag.get("request.host") == host.closed]) < 20:
             await asyncio.sleep(0.02)
     found = {

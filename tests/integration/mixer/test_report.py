@@ -18,7 +18,7 @@ async def told(mixer: ScriptedMixer, host: str, direction: str, number: int) -> 
     def found() -> list[Bag]:
         return [bag for bag in mixer.reported if bag.get("request.host") == host and bag["context.reporter.kind"] == direction]
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while len(found()) < number:
             await asyncio.sleep(0.02)
     return found()
@@ -108,7 +108,7 @@ async def test_a_connection_is_reported_when_it_opens_and_closes(mesh: Mesh, mix
     writer.write(sent)
     await reader.readuntil(b"}")
     writer.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while len(bags := [bag for bag in mixer.reported if bag["context.protocol"] == "tcp"]) < 2:
             await asyncio.sleep(0.02)
     opened, closed = bags
