@@ -19,7 +19,7 @@ from typing import Any
 from tests.benchmarks.figure import machine
 
 NOT_MEASURED = ("__init__", "__main__", "figure")
-ONLY_NAMED = frozenset({"xds_growth"})  # takes long, and writes into docs/
+ONLY_NAMED = frozenset({"xds_growth", "xds_sovereign"})  # the one takes long and writes into docs/, the other installs from PyPI
 
 
 def names() -> list[str]:
