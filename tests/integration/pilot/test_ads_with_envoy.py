@@ -220,6 +220,7 @@ async def envoy(folder: Path, xds: str, *, delta: bool) -> AsyncIterator[None]:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], within: float = 10.0) -> None:
+    """By default in less than the 15 s after which Envoy goes on without what it waits for."""
     deadline = asyncio.get_running_loop().time() + within
     while True:
         result = condition()
@@ -234,7 +235,7 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}/"
-        self._http = httpx.AsyncClient(timeout=5)
+        self._http = httpx.AsyncClient(timeout=15)
         self.seen: Counter[str] = Counter()
 
     async def get(self) -> str:
@@ -284,11 +285,11 @@ async def test_a_change_reaches_envoy(tmp_path: Path, delta: bool) -> None:
             client = Client(port)
             await eventually(client.answers("a"))
             pilot.serve(Mesh(port, {"one": (b,), "two": (b,)}, "one"))
-            await eventually(client.answers("b"), 1)
+            await eventually(client.answers("b"))
             pilot.serve(Mesh(port, {"one": (a,), "two": (b,)}, "one"))
-            await eventually(client.answers("a"), 1)
+            await eventually(client.answers("a"))
             pilot.serve(Mesh(port, {"one": (a,), "two": (b,)}, "two"))
-            await eventually(client.answers("b"), 1)
+            await eventually(client.answers("b"))
             for type_url in (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE):
                 await eventually(lambda type_url=type_url: pilot.state(type_url) is SyncState.SYNCED)
 
@@ -324,9 +325,9 @@ async def test_a_refused_resource_is_isolated_and_named_and_the_others_flow(tmp_
             names = {f"new{number}": (b,) for number in range(12)}
             pilot.verdicts.clear()
             pilot.serve(Mesh(port, {"v0": (a,), **names}, "new3", refused=frozenset({"new7"})))
-            await eventually(client.answers("b"), 2)
-            await eventually(lambda: any(verdict is Verdict.TRUE for _, verdict, _ in pilot.verdicts), 2)
-            await eventually(lambda: pilot.state(TYPE_CLUSTER) is SyncState.REJECTED, 2)
+            await eventually(client.answers("b"))
+            await eventually(lambda: any(verdict is Verdict.TRUE for _, verdict, _ in pilot.verdicts))
+            await eventually(lambda: pilot.state(TYPE_CLUSTER) is SyncState.REJECTED)
             assert {name for name, verdict, _ in pilot.verdicts if verdict is Verdict.TRUE} == {"new7"}
             (message,) = {text for name, verdict, text in pilot.verdicts if verdict is Verdict.TRUE}
             assert "CDS new7" in message and "cluster provided LB specified" in message
@@ -335,8 +336,8 @@ async def test_a_refused_resource_is_isolated_and_named_and_the_others_flow(tmp_
             await asyncio.sleep(0.5)
             assert connection.stream.subscriptions[TYPE_CLUSTER].nonce_sent == sent, "no push loop"
             pilot.serve(Mesh(port, {"v0": (a,), **names}, "new7"))  # mended: it flows again
-            await eventually(lambda: pilot.state(TYPE_CLUSTER) is SyncState.SYNCED, 2)
-            await eventually(client.answers("b"), 2)
+            await eventually(lambda: pilot.state(TYPE_CLUSTER) is SyncState.SYNCED)
+            await eventually(client.answers("b"))
             assert [verdict for name, verdict, _ in pilot.verdicts if name == "new7"][-1] is Verdict.FALSE
 
 
@@ -360,6 +361,6 @@ async def test_traffic_survives_a_restart_of_pilot_and_the_next_one_is_found(tmp
                     await asyncio.sleep(0.3)
                     assert not second.discovery.connections, "no stream is answered before there is a snapshot"
                     second.serve(Mesh(port, {"old": (a,), "new": (b,)}, "new"))
-                    await eventually(client.answers("b"), 15)
+                    await eventually(client.answers("b"), 30)
                     await eventually(lambda: second.state(TYPE_CLUSTER) is SyncState.SYNCED)
             assert set(client.seen) == {"a", "b"}, client.seen

@@ -98,7 +98,7 @@ async def shared_port(tmp_path: Path) -> AsyncIterator[int]:
 
 
 async def connected(port: int) -> None:
-    for _ in range(100):
+    for _ in range(300):
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(BIND, port)
             writer.close()
@@ -111,7 +111,7 @@ async def exchange(port: int, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(BIND, port)
     writer.write(sent)
     try:
-        return await asyncio.wait_for(reader.read(4096), 5)
+        return await asyncio.wait_for(reader.read(4096), 15)
     finally:
         writer.close()
 
