@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from common.telemetry.metrics import process_registry as _registry
 
-TYPE_LABEL: Final = {TYPE_CLUSTER: "cds", TYPE_ENDPOINT: "eds", TYPE_LISTENER: "lds", TYPE_ROUTE: "rds"}
+TYPE_LABEL: Final = {TYPE_CLUSTER: "cds", TYPE_ENDPOINT: "eds", TYPE_LISTENER: "lds", TYPE_ROUTE: "rds", TYPE_VIRTUAL_HOST: "vhds"}
 
 PROXIES = _registry.gauge("pilot_xds", "Proxies connected by xDS.")
 SERVICES = _registry.gauge("pilot_services", "Services known to Pilot.")
 VIRTUAL_SERVICES = _registry.gauge("pilot_virt_services", "VirtualServices known to Pilot.")
 PUSHES = _registry.counter(
-    "pilot_xds_pushes", "Responses sent, by type (cds, eds, lds, rds), and failed sends (cds_senderr, ...).", ["type"]
+    "pilot_xds_pushes", "Responses sent, by type (cds, eds, lds, rds, vhds), and failed sends (cds_senderr, ...).", ["type"]
 )
 PUSH_TIME = _registry.histogram(
     "pilot_xds_push_time",
@@ -35,7 +35,7 @@ QUEUE_TIME = _registry.histogram(
 CONTEXT_TIME = _registry.histogram("pilot_pushcontext_init_seconds", "Seconds to build a snapshot and generate what changed.")
 REJECTS = {
     kind: _registry.gauge(f"pilot_xds_{kind}_reject", f"{kind.upper()} resources that a proxy refuses now.", ["node", "err"])
-    for kind in ("cds", "eds", "lds", "rds")
+    for kind in TYPE_LABEL.values()
 }
 TOTAL_REJECTS = _registry.counter("pilot_total_xds_rejects", "Responses refused (NACK), by type.", ["type"])
 EXPIRED_NONCE = _registry.counter("pilot_xds_expired_nonce", "Requests that answered something old, by type.", ["type"])

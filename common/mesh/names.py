@@ -36,6 +36,7 @@ TYPE_CLUSTER: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 TYPE_ENDPOINT: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 TYPE_LISTENER: Final = "type.googleapis.com/envoy.config.listener.v3.Listener"
 TYPE_ROUTE: Final = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+TYPE_VIRTUAL_HOST: Final = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 TYPE_SECRET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 PROXY_UID: Final = 1337

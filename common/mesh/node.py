@@ -2,7 +2,7 @@
 """Proxy id and node metadata: the agent writes them into Envoy's bootstrap, Pilot and Mixer read them.
 
 The id has Istio 1.4's form `type~ip~name.namespace~namespace.svc.cluster.local`; metadata keys are Istio's, plus two for the *none* mode
-in which workloads of one host share a network namespace and each owns loopback addresses instead.
+in which workloads of one host share a network namespace and each owns loopback addresses instead, and one for virtual host discovery.
 """
 
 from __future__ import annotations
@@ -50,5 +50,7 @@ class NodeMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     INTERCEPTION_MODE: InterceptionMode = "REDIRECT"
     OUTBOUND_BIND_ADDRESS: str = ""
     """NONE mode only: the loopback address on which this proxy's outbound listeners are bound."""
+    VIRTUAL_HOST_DISCOVERY: Literal["", "ADS"] = ""
+    """`ADS`: this proxy takes the virtual hosts of outbound routes one by one (VHDS over delta ADS, Envoy 1.37 or newer)."""
     APPLICATION_ADDRESS: str = ""
     """NONE mode only: the loopback address on which the application itself listens (inbound listeners are bound on the node's ip)."""

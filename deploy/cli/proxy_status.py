@@ -14,7 +14,9 @@ from deploy.cli.output import output_option, print_table, print_value
 from deploy.cli.parts import connect_to_pilot
 from deploy.cli.proxies import find_proxies, name_of
 
-_TYPES: Final = {"CDS": "cluster", "LDS": "listener", "EDS": "endpoint", "RDS": "route"}
+_TYPES: Final = {"CDS": "cluster", "LDS": "listener", "EDS": "endpoint", "RDS": "route", "VHDS": "virtual_host"}
+_OPTIONAL: Final = "virtual_host"
+"""Which a proxy need not discover."""
 
 
 @click.command()
@@ -41,7 +43,10 @@ def proxy_status(proxy: str | None, server: str | None, kubeconfig: str | None, 
 
 
 def _state(row: Mapping[str, Any], kind: str) -> str:
-    state: Mapping[str, Any] = row.get("states", {}).get(kind, {})
+    states = row.get("states", {})
+    if kind == _OPTIONAL and kind not in states:
+        return "-"
+    state: Mapping[str, Any] = states.get(kind, {})
     word = str(state.get("state", "NOT SENT"))
     return "STALE (Never Acknowledged)" if word == "STALE" and f"{kind}_acked" not in row else word
 

@@ -108,6 +108,7 @@ def _node(settings: ProxySettings, identity: SpiffeId, node_type: str) -> Json:
         INTERCEPTION_MODE=settings.interception_mode,
         OUTBOUND_BIND_ADDRESS=settings.outbound_bind_address,
         APPLICATION_ADDRESS=settings.application_address,
+        VIRTUAL_HOST_DISCOVERY="ADS" if settings.xds_protocol == "delta" else "",
     )
     app = settings.labels.get("app", workload)
     node: Json = {"id": str(node_id), "cluster": f"{app}.{identity.namespace}", "metadata": msgspec.to_builtins(metadata)}

@@ -104,7 +104,7 @@ class AggregatedDiscovery(grpc.GenericRpcHandler):
         discovery = self._discovery
         if discovery.epoch is None:
             raise NotReady("Pilot has no configuration yet; try again")
-        proxy = Proxy.from_node(node.id, node.metadata, locality=node.locality)
+        proxy = Proxy.from_node(node.id, node.metadata, delta=delta, locality=node.locality)
         stream = Stream(proxy, discovery.epoch, delta=delta, sets=discovery.sets, interval=discovery.interval)
         connection = Connection(
             discovery.connection_id(node.proxy_id),

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from common.config.resource import ResourceKey
+from common.mesh.names import TYPE_VIRTUAL_HOST
 from pilot import metrics
 from pilot.api.blame import blamed
 from pilot.api.nodes import Described
@@ -189,12 +190,13 @@ def synchronization(connection: Connection) -> dict[str, Any]:
         "connection": connection.id,
     }
     states: dict[str, Any] = {}
-    words = {"cds": "cluster", "lds": "listener", "rds": "route", "eds": "endpoint"}
+    words = {"cds": "cluster", "lds": "listener", "rds": "route", "vhds": "virtual_host", "eds": "endpoint"}
     for type_url, label in TYPE_LABEL.items():
         word = words[label]
         subscription = connection.stream.subscriptions.get(type_url)
         if subscription is None:
-            states[word] = {"state": "NOT SENT"}
+            if type_url != TYPE_VIRTUAL_HOST:  # a proxy need not have it
+                states[word] = {"state": "NOT SENT"}
             continue
         if subscription.nonce_sent:
             row[f"{word}_sent"] = subscription.nonce_sent

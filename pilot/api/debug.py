@@ -18,7 +18,7 @@ from common.config.registry import registry
 from common.config.resource import ResourceKey
 from common.identity.http_auth import authenticated, require
 from common.identity.tokens import Caller, TokenVerifier
-from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from common.telemetry.tracing import UNTRACED_HTTP
 from pilot.api.connection import Connection, synchronization
 from pilot.api.debug_model import model_pages
@@ -76,12 +76,16 @@ def _proxies(discovery: Discovery) -> APIRouter:
 
     @router.get("/config_dump")
     async def config_dump(caller: Viewer, proxyID: str) -> dict[str, Any]:
-        """What the proxy was sent, by type and name, decoded."""
+        """What the proxy was sent, by type and name, decoded. Discovered virtual hosts stand in their route configurations, as Envoy shows them."""
         found = [connection for connection in visible(caller) if connection.node.proxy_id == proxyID]
         if not found:
             raise HTTPException(404, f"proxy {proxyID!r} is not connected to this Pilot")
         _load_types()
-        return {word: [_decoded(frame) for frame in _frames(found[-1], type_url)] for word, type_url in WORDS.items()}
+        dump = {word: [_decoded(frame) for frame in _frames(found[-1], type_url)] for word, type_url in WORDS.items()}
+        routes = {route["name"]: route["resource"] for route in dump["routes"]}
+        for frame in _frames(found[-1], TYPE_VIRTUAL_HOST):
+            routes[frame.name.rpartition("/")[0]].setdefault("virtual_hosts", []).append(_decoded(frame)["resource"])
+        return dump
 
     @router.get("/cdsz")
     async def cdsz(caller: Viewer) -> list[dict[str, Any]]:
@@ -161,6 +165,7 @@ def _decoded(frame: Framed) -> dict[str, Any]:
     import envoy.config.cluster.v3.cluster_pb2 as cluster
     import envoy.config.endpoint.v3.endpoint_pb2 as endpoint
     import envoy.config.listener.v3.listener_pb2 as listener
+    import envoy.config.route.v3.route_components_pb2 as route_components
     import envoy.config.route.v3.route_pb2 as route
 
     kinds: dict[str, Any] = {
@@ -168,6 +173,7 @@ def _decoded(frame: Framed) -> dict[str, Any]:
         TYPE_ENDPOINT: endpoint.ClusterLoadAssignment,
         TYPE_LISTENER: listener.Listener,
         TYPE_ROUTE: route.RouteConfiguration,
+        TYPE_VIRTUAL_HOST: route_components.VirtualHost,
     }
     message = kinds[frame.type_url].FromString(frame.body)
     return {"name": frame.name, "version": frame.version, "resource": MessageToDict(message, preserving_proto_field_name=True)}

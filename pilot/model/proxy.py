@@ -28,6 +28,8 @@ class Proxy:
     application_address: str = "127.0.0.1"
     """Where its inbound clusters find the application."""
     locality: str = ""
+    discovers_virtual_hosts: bool = False
+    """It gets the virtual hosts of outbound routes as resources of their own (VHDS) instead of inside the route configuration."""
     view: Hashable = field(init=False, repr=False, compare=False)
     """Everything but its name and account, as one value: proxies that are alike in it are planned for once."""
 
@@ -41,6 +43,7 @@ class Proxy:
             self.outbound_bind,
             self.application_address,
             self.locality,
+            self.discovers_virtual_hosts,
         )
         object.__setattr__(self, "view", view)
 
@@ -54,10 +57,10 @@ class Proxy:
         return self.addresses[0]
 
     @classmethod
-    def from_node(cls, node: NodeId, metadata: NodeMetadata, *, locality: str = "") -> Proxy:
+    def from_node(cls, node: NodeId, metadata: NodeMetadata, *, delta: bool, locality: str = "") -> Proxy:
         """Join id and metadata. In REDIRECT mode the application is reached on loopback, in NONE mode on its declared address.
 
-        `locality` is Envoy's own `region/zone/subzone`.
+        `locality` is Envoy's own `region/zone/subzone`. Virtual hosts are discovered on delta streams only: Envoy has no other way.
         """
         extra = tuple(address for address in metadata.INSTANCE_IPS.split(",") if address and address != node.ip)
         none = metadata.INTERCEPTION_MODE == "NONE"
@@ -72,4 +75,5 @@ class Proxy:
             outbound_bind=(metadata.OUTBOUND_BIND_ADDRESS or "127.0.0.1") if none else "",
             application_address=(metadata.APPLICATION_ADDRESS or "127.0.0.1") if none else "127.0.0.1",
             locality=locality,
+            discovers_virtual_hosts=delta and metadata.VIRTUAL_HOST_DISCOVERY == "ADS",
         )

@@ -7,6 +7,7 @@ so a key holds only what really changes the output:
 * shared resources hold no proxy address and no identity: certificates are SDS names, the proxy's own names appear nowhere;
 * outbound clusters and routes are keyed by *scope* (the namespace whose view it is; later a Sidecar resource) and by proxy type; routes
   and listeners also by which `sourceLabels` conditions the proxy meets, never by its labels;
+* virtual hosts are groups of their own for proxies that discover them, with the keys of routes;
 * endpoints are keyed by the service and the subset's labels, not by scope, so that all scopes share them; by locality only when
   locality load balancing is on;
 * outbound listeners are keyed by scope and interception mode; in NONE mode also by the address on which they are bound;
@@ -22,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator
 from typing import NamedTuple
 
-from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from pilot.model.destination_rules import effective_policy
 from pilot.model.labels import LabelSet, label_set, selects
 from pilot.model.proxy import Proxy
@@ -47,7 +48,8 @@ class GroupKey(NamedTuple):
 def plan(push: PushContext, proxy: Proxy, type_url: str, names: Collection[str] | None) -> tuple[GroupKey, ...]:
     """The groups whose union is the proxy's resources of this type, in sending order.
 
-    `names` are the explicitly subscribed names (EDS, RDS); None is a wildcard (CDS, LDS). Every subscribed name of RDS and EDS is answered,
+    `names` are the explicitly subscribed names (EDS, RDS; for virtual hosts those of the route configurations that they belong to);
+    None is a wildcard (CDS, LDS). Every subscribed name of RDS and EDS is answered,
     with an empty resource when nothing is known about it, so that Envoy never waits. Pass a frozenset to have the result remembered.
     """
     if type_url == TYPE_CLUSTER:
@@ -56,6 +58,12 @@ def plan(push: PushContext, proxy: Proxy, type_url: str, names: Collection[str] 
         return tuple(GroupKey(type_url, "listeners", (group,)) for group in _listeners(push, proxy))
     if type_url == TYPE_ROUTE:
         return tuple(GroupKey(type_url, "routes", (_routes(push, proxy, name),)) for name in sorted(names or ()))
+    if type_url == TYPE_VIRTUAL_HOST:
+        ports = sorted(name for name in names or () if _is_discovered(proxy, name))
+        return tuple(
+            GroupKey(type_url, "virtual hosts", (groups.OutboundVirtualHosts(proxy.namespace, int(port), _met(push, proxy)),))
+            for port in ports
+        )
     if type_url == TYPE_ENDPOINT:
         locality = proxy.locality if push.mesh.localityLbSetting is not None else ""
         scope = push.scope(proxy.namespace, router=proxy.type == "router")
@@ -85,11 +93,20 @@ def _listeners(push: PushContext, proxy: Proxy) -> Iterator[groups.Group]:
 def _routes(push: PushContext, proxy: Proxy, name: str) -> groups.Group:
     if proxy.type == "router":
         return groups.GatewayRoutes(proxy.namespace, push.gateways.selecting(proxy.labels), name)
+    if _is_discovered(proxy, name):
+        return groups.DiscoveredRoutes(name)
     port = name.rpartition(":")[2]
     if port.isdecimal():
         return groups.OutboundRoutes(proxy.namespace, name, int(port), _met(push, proxy))
     inbound = next((port for port in _inbound(push, proxy).ports if port.cluster == name), None)
     return groups.InboundRoutes(name, inbound)
+
+
+def _is_discovered(proxy: Proxy, name: str) -> bool:
+    """Whether the proxy discovers the virtual hosts of this route configuration. It must have one at all times, or Envoy would wait for it:
+    that of an outbound port has its catch-all; inbound ones and those of a single sniffed service are sent whole.
+    """
+    return proxy.discovers_virtual_hosts and proxy.type == "sidecar" and name.isdecimal()
 
 
 def _endpoints(scope: Scope, locality: str, names: Collection[str]) -> tuple[GroupKey, ...]:

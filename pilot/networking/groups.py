@@ -26,7 +26,7 @@ from pilot.networking.locality import apply_locality
 from pilot.networking.outbound_listener import ListenerDraft, build_listener, draft_listeners, virtual_outbound
 from pilot.networking.resource import Generated, generated
 from pilot.networking.route_match import Place
-from pilot.networking.virtual_host import outbound_routes
+from pilot.networking.virtual_host import discovered_routes, outbound_hosts, outbound_routes
 
 
 class Group(Protocol):
@@ -193,18 +193,57 @@ class OutboundRoutes:
     met: tuple[LabelSet, ...]
 
     def fingerprint(self, push: PushContext) -> Hashable:
-        scope = push.scope(self.namespace)
-        return (push.mesh_digest, scope.services_digest, scope.rules_digest, scope.destinations_digest)
+        return _routing(push, self.namespace)
 
     def generate(self, push: PushContext) -> Iterator[Generated]:
         body, sources = outbound_routes(
-            push.scope(self.namespace),
-            self.name,
-            Place(self.port, frozenset({MESH}), self.met),
-            allow_any=push.mesh.outboundTrafficPolicy.mode == "ALLOW_ANY",
-            memo=push.memo,
+            push.scope(self.namespace), self.name, _outbound(self.port, self.met), allow_any=_allows_any(push), memo=push.memo
         )
         yield Generated(self.name, body, sources)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredRoutes:
+    """The route configuration of one outbound port for a proxy that discovers its virtual hosts."""
+
+    name: str
+
+    def fingerprint(self, push: PushContext) -> Hashable:
+        return None
+
+    def generate(self, push: PushContext) -> Iterator[Generated]:
+        yield Generated(self.name, discovered_routes(self.name), ())
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundVirtualHosts:
+    """The virtual hosts of one outbound port, each a resource."""
+
+    namespace: str
+    port: int
+    met: tuple[LabelSet, ...]
+
+    def fingerprint(self, push: PushContext) -> Hashable:
+        return _routing(push, self.namespace)
+
+    def generate(self, push: PushContext) -> Iterator[Generated]:
+        name, place = str(self.port), _outbound(self.port, self.met)
+        scope, memo = push.scope(self.namespace), push.memo
+        for host in outbound_hosts(scope, name, place, allow_any=_allows_any(push), memo=memo, prefix=f"{name}/"):
+            yield Generated(*host)
+
+
+def _routing(push: PushContext, namespace: str) -> Hashable:
+    scope = push.scope(namespace)
+    return (push.mesh_digest, scope.services_digest, scope.rules_digest, scope.destinations_digest)
+
+
+def _outbound(port: int, met: tuple[LabelSet, ...]) -> Place:
+    return Place(port, frozenset({MESH}), met)
+
+
+def _allows_any(push: PushContext) -> bool:
+    return push.mesh.outboundTrafficPolicy.mode == "ALLOW_ANY"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The route configuration of an outbound port: a virtual host for each visible service, and one for everything else."""
+"""The routes of an outbound port: a virtual host for each visible service, and one for everything else.
+
+A proxy gets them inside the port's route configuration (RDS), or, if it can, as resources of their own (VHDS): then one rule costs one virtual
+host on the wire and not the thousand others of its port.
+"""
 
 from __future__ import annotations
 
@@ -19,32 +23,57 @@ from pilot.networking.mixerclient import INTERNAL_HEADERS
 from pilot.networking.names import PASSTHROUGH
 from pilot.networking.route import Route, VirtualHost, default_route, rule_routes
 from pilot.networking.route_match import Place
-from pilot.networking.wire import embedded, is_value, serialize
+from pilot.networking.wire import embedded, is_value, serialize, set_ads
 
 _VIRTUAL_HOSTS: Final = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
 _EXTRA_HOST_PORT: Final = 80
 """Istio's rule: a host that is no registered service is routed on this port only."""
 
 
-def outbound_routes(scope: Scope, name: str, place: Place, *, allow_any: bool, memo: Memo) -> tuple[bytes, tuple[ResourceKey, ...]]:
-    """The serialized configuration. `name` is the port, or `host:port` for the listener of one sniffed service, which has no catch-all.
+class Host(NamedTuple):
+    """A virtual host: its name, the serialized message and what it was made of."""
 
-    Virtual hosts are kept as bytes from push to push: a rule costs those that it names, and the other thousand are joined.
+    name: str
+    body: bytes
+    sources: tuple[ResourceKey, ...]
+
+
+def discovered_routes(name: str) -> bytes:
+    """The serialized configuration of a proxy that discovers the virtual hosts of this route configuration over the same stream."""
+    configuration = route_pb2.RouteConfiguration(name=name)
+    configuration.validate_clusters.value = False
+    set_ads(configuration.vhds.config_source)
+    return serialize(configuration)
+
+
+def outbound_routes(scope: Scope, name: str, place: Place, *, allow_any: bool, memo: Memo) -> tuple[bytes, tuple[ResourceKey, ...]]:
+    """The serialized configuration with all its virtual hosts."""
+    virtual_hosts = outbound_hosts(scope, name, place, allow_any=allow_any, memo=memo)
+    settings = route_pb2.RouteConfiguration()
+    settings.validate_clusters.value = False
+    framed = [embedded(_VIRTUAL_HOSTS, virtual_host.body) for virtual_host in virtual_hosts]
+    body = b"".join((serialize(route_pb2.RouteConfiguration(name=name)), *framed, serialize(settings)))  # in the order of fields
+    return body, tuple(dict.fromkeys(source for virtual_host in virtual_hosts for source in virtual_host.sources))
+
+
+def outbound_hosts(scope: Scope, name: str, place: Place, *, allow_any: bool, memo: Memo, prefix: str = "") -> list[Host]:
+    """The virtual hosts of a route configuration. `name` is the port, or `host:port` for the listener of one sniffed service, which has no
+    catch-all. `prefix` goes before the name of each: discovered ones are called `name of the route configuration/name`.
+
+    They are kept as bytes from push to push: a rule costs those that it names.
     """
     only = name.rpartition(":")[0]
     services = [service for service in scope.on_port(place.port) if _is_routed(service.port(place.port))]
     if only:
         services = [service for service in services if service.hostname == only]
-    builder = _Builder(scope, place, services, memo)
+    builder = _Builder(scope, place, services, memo, prefix)
     for rule in scope.mesh_rules:
         builder.add_rule(rule, extra_hosts=not only)
-    virtual_hosts, catches_all = builder.framed(only)
+    virtual_hosts, catches_all = builder.hosts(only)
     if not only and not catches_all:
-        virtual_hosts.append(_framed(_catch_all(allow_any)))
-    settings = route_pb2.RouteConfiguration()
-    settings.validate_clusters.value = False
-    body = b"".join((serialize(route_pb2.RouteConfiguration(name=name)), *virtual_hosts, serialize(settings)))  # in the order of fields
-    return body, tuple(dict.fromkeys(builder.sources))
+        rest = _catch_all(allow_any, prefix)
+        virtual_hosts.append(Host(rest.name, serialize(rest), ()))
+    return virtual_hosts
 
 
 def _is_routed(port: Port | None) -> bool:
@@ -55,7 +84,7 @@ class _Defaults(NamedTuple):
     """The virtual hosts of a port's services as they are without any rule, in the order in which they are written."""
 
     services: tuple[Service, ...]
-    framed: tuple[bytes, ...]
+    hosts: tuple[Host, ...]
     domains: tuple[tuple[str, ...], ...]
     """What each keeps of its domains: in a conflict the oldest has it."""
     catches_all: bool
@@ -64,11 +93,10 @@ class _Defaults(NamedTuple):
 class _Builder:
     """Collects virtual hosts; the first rule that names a host has it."""
 
-    def __init__(self, scope: Scope, place: Place, services: list[Service], memo: Memo):
-        self._scope, self._place, self._services, self._memo = scope, place, services, memo
+    def __init__(self, scope: Scope, place: Place, services: list[Service], memo: Memo, prefix: str):
+        self._scope, self._place, self._services, self._memo, self._prefix = scope, place, services, memo, prefix
         self._ruled: dict[str, RoutingRule] = {}
         self._extra: dict[str, RoutingRule] = {}
-        self.sources: list[ResourceKey] = []
 
     def add_rule(self, rule: RoutingRule, *, extra_hosts: bool) -> None:
         if not rule.spec.http:
@@ -81,34 +109,40 @@ class _Builder:
                 unknown.append(host)
         if not (matched or unknown) or not self._routes(rule):
             return
-        self.sources.append(rule.key)
         self._ruled.update(dict.fromkeys(matched, rule))
         self._extra.update(dict.fromkeys(unknown, rule))
 
-    def framed(self, only: str) -> tuple[list[bytes], bool]:
-        """All virtual hosts as fields of the configuration, and whether one of them takes every request. `only` is part of the place."""
+    def hosts(self, only: str) -> tuple[list[Host], bool]:
+        """All virtual hosts, and whether one of them takes every request. `only` is part of the place."""
         if self._extra:  # their domains compete with those of the services
             virtual_hosts = self._virtual_hosts(self._ruled, self._extra)
-            self.sources.extend(service.source for service in self._services if service.hostname not in self._ruled)
-            return [_framed(virtual_host) for virtual_host in virtual_hosts], _catches_all(virtual_hosts)
-        place = ("default virtual hosts", self._scope.namespace, only, self._place.port)
+            sources = {self._name(service.hostname): service.source for service in self._services}
+            sources.update({self._name(host): rule.key for host, rule in (*self._ruled.items(), *self._extra.items())})
+            found = [Host(each.name, serialize(each), (sources[each.name],)) for each in virtual_hosts]
+            return found, _catches_all(virtual_hosts)
+        place = ("default virtual hosts", self._scope.namespace, only, self._place.port, self._prefix)
         defaults = self._memo.keep(place, self._scope.targets_digest, self._defaults)
-        framed = list(defaults.framed)
-        for index, service in enumerate(defaults.services):
-            rule = self._ruled.get(service.hostname) if self._ruled else None
-            if rule is None:
-                self.sources.append(service.source)
-            else:
+        hosts = list(defaults.hosts)
+        for index, service in enumerate(defaults.services) if self._ruled else ():
+            rule = self._ruled.get(service.hostname)
+            if rule is not None:
                 make = partial(self._ruled_host, service.hostname, rule, defaults.domains[index])
-                framed[index] = self._memo.get(("ruled virtual host", service.hostname, only, self._rule_key(rule)), make)
-        return framed, defaults.catches_all
+                hosts[index] = self._memo.get(("ruled virtual host", service.hostname, only, self._prefix, self._rule_key(rule)), make)
+        return hosts, defaults.catches_all
+
+    def _name(self, host: str) -> str:
+        return f"{self._prefix}{host}:{self._place.port}"
 
     def _defaults(self) -> _Defaults:
-        by_name = {f"{service.hostname}:{self._place.port}": service for service in self._services}
+        by_name = {self._name(service.hostname): service for service in self._services}
         virtual_hosts = self._virtual_hosts({}, {})
+        services = tuple(by_name[virtual_host.name] for virtual_host in virtual_hosts)
         return _Defaults(
-            services=tuple(by_name[virtual_host.name] for virtual_host in virtual_hosts),
-            framed=tuple(_framed(virtual_host) for virtual_host in virtual_hosts),
+            services=services,
+            hosts=tuple(
+                Host(virtual_host.name, serialize(virtual_host), (service.source,))
+                for virtual_host, service in zip(virtual_hosts, services, strict=True)
+            ),
             domains=tuple(tuple(virtual_host.domains) for virtual_host in virtual_hosts),
             catches_all=_catches_all(virtual_hosts),
         )
@@ -124,7 +158,8 @@ class _Builder:
                 by_age.append(self._virtual_host(host, domains, self._routes(ruled[host])))
             elif port is not None:
                 rule = self._scope.destination_rule(service)
-                key = ("default virtual host", self._scope.namespace, service.digest, port.number, rule.digest if rule is not None else b"")
+                ruled_by = rule.digest if rule is not None else b""
+                key = ("default virtual host", self._scope.namespace, service.digest, port.number, self._prefix, ruled_by)
                 by_age.append(VirtualHost.FromString(self._memo.get(key, partial(self._default_host, service, port))))
         for host, routing in extra.items():
             by_age.append(self._virtual_host(host, [host] if host == "*" else [host, f"{host}:{self._place.port}"], self._routes(routing)))
@@ -132,16 +167,17 @@ class _Builder:
 
     def _default_host(self, service: Service, port: Port) -> bytes:
         """Serialized, because twenty thousand messages are 150 MB and their bytes 15."""
-        virtual_host = VirtualHost(name=f"{service.hostname}:{port.number}")
+        virtual_host = VirtualHost(name=self._name(service.hostname))
         virtual_host.domains.extend(service_domains(service, port.number, self._scope.namespace))
         virtual_host.routes.append(default_route(self._scope, service, port))
         return serialize(virtual_host)
 
-    def _ruled_host(self, host: str, rule: RoutingRule, domains: tuple[str, ...]) -> bytes:
-        return _framed(self._virtual_host(host, domains, self._routes(rule)))
+    def _ruled_host(self, host: str, rule: RoutingRule, domains: tuple[str, ...]) -> Host:
+        virtual_host = self._virtual_host(host, domains, self._routes(rule))
+        return Host(virtual_host.name, serialize(virtual_host), (rule.key,))
 
     def _virtual_host(self, host: str, domains: Iterable[str], routes: list[Route]) -> VirtualHost:
-        virtual_host = VirtualHost(name=f"{host}:{self._place.port}")
+        virtual_host = VirtualHost(name=self._name(host))
         virtual_host.domains.extend(domains)
         virtual_host.routes.extend(routes)
         return virtual_host
@@ -174,10 +210,6 @@ class _Builder:
             return False
         candidates = self._scope.services if hosts.is_wildcard(host) else self._scope.wildcard_services
         return not any(hosts.overlaps(host, service.hostname) for service in candidates)
-
-
-def _framed(virtual_host: VirtualHost) -> bytes:
-    return embedded(_VIRTUAL_HOSTS, serialize(virtual_host))
 
 
 def _catches_all(virtual_hosts: Iterable[VirtualHost]) -> bool:
@@ -218,10 +250,11 @@ def unique_domains(virtual_hosts: Sequence[VirtualHost]) -> Iterator[VirtualHost
             yield repaired
 
 
-def _catch_all(allow_any: bool) -> VirtualHost:
+def _catch_all(allow_any: bool, prefix: str) -> VirtualHost:
     """Requests for hosts that nobody registered: to where they were going anyway, or 502."""
-    virtual_host = VirtualHost(name="allow_any" if allow_any else "block_all", domains=["*"])
-    route = virtual_host.routes.add(name=virtual_host.name, match=route_components_pb2.RouteMatch(prefix="/"))
+    name = "allow_any" if allow_any else "block_all"
+    virtual_host = VirtualHost(name=f"{prefix}{name}", domains=["*"])
+    route = virtual_host.routes.add(name=name, match=route_components_pb2.RouteMatch(prefix="/"))
     if allow_any:
         route.route.cluster = PASSTHROUGH
         route.request_headers_to_remove.extend(INTERNAL_HEADERS)

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
-from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from pilot.xds.framing import delta_resource, delta_response, is_name_only, sotw_resource, sotw_response, text
 from pilot.xds.generator import Generator, Grounded, Proxy, Push
 
@@ -32,7 +32,7 @@ MOST_PARTS = 4
 MOST_REMEMBERED = 20_000  # steps and small responses of one epoch; proxies that come and go must not fill the memory
 FORGET_AFTER = 8  # epochs in which no stream asked for a group
 LOOK_AGAIN = 64  # epochs after which even unchanged types are looked at, so that what departed proxies needed is forgotten
-TYPES = (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE)
+TYPES = (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST)
 
 
 class ImpureGenerator(AssertionError):

@@ -125,6 +125,8 @@ class Isolation:
             frame = suspects.get(name) or (self.held[name].frame if name in self.held else None)
             now = target.get(name)
             if now is None or frame is None or now.version != frame.version:
+                if name in suspects:
+                    self.doubtful.add(name)
                 self._free(name)
                 freed.add(name)
         if freed:

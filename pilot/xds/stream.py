@@ -6,10 +6,12 @@ queues, the newest state always wins, and a slow proxy costs one response of mem
 
 The order is make before break:
 
-    CDS added and changed -> EDS -> LDS -> RDS -> (listeners and routes acknowledged) -> CDS removed
+    CDS added and changed -> EDS -> LDS -> RDS -> VHDS -> (all these acknowledged) -> CDS removed
 
 * After a change of an EDS cluster its endpoints follow unasked, even if they did not change: Envoy keeps the new cluster warming until they
   come, and withholds the CDS acknowledgement meanwhile. Hence nothing here ever waits for that one.
+* Envoy asks for virtual hosts once, with a wildcard, however many route configurations have discovered ones. So those of a route
+  configuration follow it unasked whenever it is asked for: the listener warms until they come.
 * Until its removal a cluster's endpoints are left as they were, so that requests which still use the old route are served.
 * State-of-the-world cannot say *removed*; it sends the union first and the final set afterwards.
 * A type that is due but may not go yet (its gate is closed) holds back the types after it, never those before. Clusters and endpoints
@@ -22,17 +24,17 @@ from collections.abc import Iterable, Mapping
 from typing import Generic, NamedTuple
 
 from common.config.resource import ResourceKey
-from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from pilot.xds.cache import Epoch, Framed, Part, Response, View
 from pilot.xds.generator import Proxy, Push
 from pilot.xds.nack import Isolation
 from pilot.xds.names import EMPTY, NameSets
 from pilot.xds.queue import INTERVAL, NEVER
 from pilot.xds.requests import Request
-from pilot.xds.subscription import ORDER, WILDCARD, Sent, Subscription
+from pilot.xds.subscription import ORDER, REMOVED_AT_ONCE, WILDCARD, Sent, Subscription
 
 PATIENCE = 5.0
-"""Seconds after which an unanswered response (of EDS, LDS, RDS) no longer holds back the next."""
+"""Seconds after which an unanswered response (of any type but CDS) no longer holds back the next."""
 
 
 class Send(NamedTuple):
@@ -109,6 +111,7 @@ class Stream(Generic[Push, Proxy]):
         """Newest epoch of which the proxy has acknowledged everything but what it refuses."""
         self._reverted: frozenset[str] = EMPTY
         self._endpoints_due: frozenset[str] = EMPTY  # clusters came before the proxy asked for endpoints
+        self._resumes_until = -NEVER  # until then a proxy that reconnected may still name the listeners that it holds
 
     def notices(self) -> list[Notice]:
         """What happened since the last call."""
@@ -125,20 +128,24 @@ class Stream(Generic[Push, Proxy]):
 
     def wanted(self) -> list[tuple[str, frozenset[str] | None]]:
         """The views that this stream will ask its next epoch for."""
-        return [
-            (subscription.type_url, None if subscription.type_url in WILDCARD else subscription.names)
-            for subscription in self.subscriptions.values()
-        ]
+        return [(subscription.type_url, self._names(subscription)) for subscription in self.subscriptions.values()]
+
+    def _names(self, subscription: Subscription) -> frozenset[str] | None:
+        """What the type's view depends on: the subscribed names, of virtual hosts those of the route configurations, else nothing."""
+        if subscription.type_url == TYPE_VIRTUAL_HOST:
+            routes = self.subscriptions.get(TYPE_ROUTE)
+            return routes.names if routes is not None else EMPTY
+        return None if subscription.type_url in WILDCARD else subscription.names
 
     # -- requests -------------------------------------------------------------------------------------------------------------------
 
     def receive(self, request: Request, now: float) -> None:
         """Take a request: subscription, acknowledgement or refusal. Unknown types are ignored."""
-        if request.type_url not in ORDER:
+        if request.type_url not in ORDER or (request.type_url == TYPE_VIRTUAL_HOST and not self.is_delta):
             return
         subscription = self.subscriptions.get(request.type_url)
         if subscription is None:
-            self._subscribe(request)
+            self._subscribe(request, now)
             return
         answers_newest = request.nonce == subscription.nonce_sent
         if request.nonce:
@@ -148,7 +155,7 @@ class Stream(Generic[Push, Proxy]):
         elif request.names is not None and (answers_newest or not request.nonce):  # a refusal carries names like any other answer
             self._follow_all(subscription, request.names, again=not request.nonce)
 
-    def _subscribe(self, request: Request) -> None:
+    def _subscribe(self, request: Request, now: float) -> None:
         names = request.subscribe if request.names is None else request.names
         wildcard = request.type_url in WILDCARD and (not names or "*" in names)
         if not (names or wildcard):
@@ -156,6 +163,7 @@ class Stream(Generic[Push, Proxy]):
         subscription = Subscription(request.type_url, None if wildcard else names, self._interval)
         if request.known:
             subscription.known = request.known
+            self._resumes_until = now + PATIENCE
         if request.type_url == TYPE_ENDPOINT:
             subscription.resend = self._endpoints_due
             self._endpoints_due = EMPTY
@@ -172,6 +180,10 @@ class Stream(Generic[Push, Proxy]):
         if more:
             subscription.asked = subscription.asked | more if subscription.asked else more
             subscription.owed = True
+        virtual_hosts = self.subscriptions.get(TYPE_VIRTUAL_HOST) if subscription.type_url == TYPE_ROUTE else None
+        if virtual_hosts is not None:
+            virtual_hosts.target = None
+            virtual_hosts.routes = virtual_hosts.routes | more
 
     def _follow_all(self, subscription: Subscription, names: frozenset[str], *, again: bool) -> None:
         if names is subscription.names and not again:
@@ -257,7 +269,7 @@ class Stream(Generic[Push, Proxy]):
         self.wake_at = NEVER
         for type_url in ORDER:
             subscription = self.subscriptions.get(type_url)
-            if subscription is None:
+            if subscription is None or (type_url == TYPE_VIRTUAL_HOST and TYPE_ROUTE not in self.subscriptions):
                 continue
             if type_url == TYPE_LISTENER and self._under_trial(now):
                 return None
@@ -287,7 +299,7 @@ class Stream(Generic[Push, Proxy]):
 
     def _look(self, subscription: Subscription) -> View:
         if subscription.target is None:
-            target = self.epoch.view(self.proxy, subscription.type_url, None if subscription.type_url in WILDCARD else subscription.names)
+            target = self.epoch.view(self.proxy, subscription.type_url, self._names(subscription))
             if subscription.type_url in WILDCARD and subscription.names is not None:
                 target = self.epoch.restricted(target, subscription.names)
             subscription.target = target
@@ -317,6 +329,7 @@ class Stream(Generic[Push, Proxy]):
         if self._must_not_disturb(subscription) and not asked:
             return None
         parts, removed = self._changes(subscription, target)
+        asked = asked or bool(parts and subscription.routes)
         if not (asked or parts or removed):
             self._turn_to(subscription, target)
             return self._trial(subscription, target, now)
@@ -343,12 +356,14 @@ class Stream(Generic[Push, Proxy]):
         else:
             parts = self.epoch.step(subscription.view, target)
         removed: tuple[str, ...] = ()
-        if subscription.type_url == TYPE_LISTENER:
+        if subscription.type_url in REMOVED_AT_ONCE:
             removed = tuple([name for name, _ in self._gone(subscription, target)])
         parts = self._without_excluded(subscription, parts)
         again = subscription.resend or subscription.asked
         if subscription.resend and subscription.asked:
             again = subscription.resend | subscription.asked
+        if subscription.routes:
+            again |= {frame.name for frame in target if frame.name.rpartition("/")[0] in subscription.routes}
         if again:
             parts, unknown = self._again(subscription, target, again, parts)
             removed = tuple(dict.fromkeys((*removed, *unknown)))
@@ -409,6 +424,9 @@ class Stream(Generic[Push, Proxy]):
         if trouble is not None:
             names = frozenset(name for name in names if name in subscription.asked or not trouble.excluded(name))
         if subscription.type_url == TYPE_ENDPOINT and subscription.ghosts:
+            if subscription.known is not None:  # without an answer it goes on with what it holds until the cluster is removed
+                held = subscription.known.keys()
+                names -= {name for name, frame in subscription.ghosts.items() if frame is None and name in held}
             ghosts = tuple([frame for name in sorted(names) if (frame := subscription.ghosts.get(name)) is not None])
             parts = (*parts, Part(ghosts)) if ghosts else parts
         parts = self.epoch.again(target, names, parts)
@@ -434,7 +452,7 @@ class Stream(Generic[Push, Proxy]):
                 del subscription.ghosts[name]
         subscription.view = target
         subscription.known = None
-        subscription.asked = subscription.resend = EMPTY
+        subscription.asked = subscription.resend = subscription.routes = EMPTY
         subscription.owed = False
 
     def _follow_with_endpoints(self, names: frozenset[str]) -> None:
@@ -468,7 +486,10 @@ class Stream(Generic[Push, Proxy]):
         clusters = self.subscriptions.get(TYPE_CLUSTER)
         if clusters is None or not clusters.ghosts or self._must_not_disturb(clusters):
             return None
-        for type_url in (TYPE_LISTENER, TYPE_ROUTE):
+        if TYPE_LISTENER not in self.subscriptions and now < self._resumes_until:
+            self.wake_at = self._resumes_until
+            return None
+        for type_url in (TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST):
             subscription = self.subscriptions.get(type_url)
             if subscription is not None and not subscription.settled:
                 return None

@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from pilot.xds.cache import Framed, Part, View
 from pilot.xds.nack import Isolation
 from pilot.xds.names import EMPTY
 from pilot.xds.queue import Gate
 
-ORDER = (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE)
+ORDER = (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST)
 """Make before break: what is referred to goes before what refers to it."""
-WILDCARD = frozenset({TYPE_CLUSTER, TYPE_LISTENER})
-"""Types of which a client may ask for everything."""
+WILDCARD = frozenset({TYPE_CLUSTER, TYPE_LISTENER, TYPE_VIRTUAL_HOST})
+"""Types of which a client may ask for everything. Of virtual hosts that is everything in the route configurations that it subscribed to."""
+REMOVED_AT_ONCE = frozenset({TYPE_LISTENER, TYPE_VIRTUAL_HOST})
+"""Types that nothing else at the client refers to, so that what is gone can be called removed with the next push."""
 
 
 class SyncState(StrEnum):
@@ -58,6 +60,7 @@ class Subscription:
         "nonce_sent",
         "owed",
         "resend",
+        "routes",
         "sent_at",
         "target",
         "trouble",
@@ -80,6 +83,8 @@ class Subscription:
         """Names that the client asked for again: sent whether changed or not."""
         self.resend = EMPTY
         """Names to send unasked whether changed or not: endpoints after their cluster."""
+        self.routes = EMPTY
+        """Virtual hosts: the route configurations that the client asked for (again). Envoy does not ask for their hosts: all are sent."""
         self.ghosts: dict[str, Framed | None] = {}
         """Clusters: gone from the target but still at the client, because something there may refer to them, in the form that it has
         (None: not known). Endpoints: of such clusters, in the form that was sent last."""
@@ -103,13 +108,13 @@ class Subscription:
         return (
             self.target is not None
             and self.view is self.target
-            and not (self.waiting or self.trouble or self.owed or self.asked or self.resend)
+            and not (self.waiting or self.trouble or self.owed or self.asked or self.resend or self.routes)
         )
 
     @property
     def at_rest(self) -> bool:
         """Like `settled`, but a resource that is held back, because the proxy refuses it, is no work in progress."""
-        if self.target is None or self.view is not self.target or self.waiting or self.owed or self.asked or self.resend:
+        if self.target is None or self.view is not self.target or self.waiting or self.owed or self.asked or self.resend or self.routes:
             return False
         return self.trouble is None or not self.trouble.is_trying
 

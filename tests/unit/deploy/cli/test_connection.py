@@ -295,7 +295,7 @@ def test_proxy_status_has_istioctls_columns_and_names_the_cause_of_a_refusal(fou
     status = {**STATUS, "parts": [{"name": "istiod", "pid": 1, "problem": None, "listeners": {"pilot-debug": pilot}}]}
     (tmp_path / "status.json").write_text(json.dumps(status))
     lines = fourmast_run("proxy-status", "--kubeconfig", str(file)).out.splitlines()
-    assert lines[0].split() == ["NAME", "CDS", "LDS", "EDS", "RDS", "VERSION"]
+    assert lines[0].split() == ["NAME", "CDS", "LDS", "EDS", "RDS", "VHDS", "VERSION"]
     assert lines[1].startswith("edge.istio-system   STALE (Never Acknowledged)   NOT SENT")
     assert lines[2].replace("NOT SENT", "NOT-SENT").split() == [
         "reviews.default",
@@ -303,6 +303,7 @@ def test_proxy_status_has_istioctls_columns_and_names_the_cause_of_a_refusal(fou
         "REJECTED",
         "STALE",
         "NOT-SENT",
+        "-",
         "1.4.10",
     ]
     assert "✘ reviews.default refused LDS resource 0.0.0.0_9080: bad filter" in lines
