@@ -22,10 +22,10 @@ from common.mesh.names import ROOT_NAMESPACE
 from tests.benchmarks.deadline import Deadline
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.xds_clients.mesh import Document, Mesh, marker
-from tests.benchmarks.xds_clients.messages import CLUSTER, ENDPOINT, LISTENER, ROUTE, SHORT, TYPES, field
+from tests.benchmarks.xds_clients.messages import CLUSTER, ENDPOINT, LISTENER, ROUTE, SHORT, VIRTUAL_HOST, field
 from tests.benchmarks.xds_clients.swarm import Swarm, Test
 from tests.benchmarks.xds_envoy import envoy_times
-from tests.benchmarks.xds_lab import Lab, Process, pin_to_client_core
+from tests.benchmarks.xds_lab import AS_THE_AGENT, Lab, Process, pin_to_client_core
 from tests.benchmarks.xds_storm import storm
 
 PATIENCE = 60.0  # seconds for any one change
@@ -52,9 +52,15 @@ def _contains(text: bytes) -> Test:
     return lambda message: text in message
 
 
+def route_type(samples: Mapping[str, bytes]) -> str:
+    """The type in which a changed route comes."""
+    return VIRTUAL_HOST if VIRTUAL_HOST in samples else ROUTE
+
+
 def cases(mesh: Mesh, samples: Mapping[str, bytes]) -> dict[str, Case]:
     service = mesh.service((mesh.namespaces - 1) % mesh.services)  # every namespace sees it in a scoped mesh, too
-    most_endpoints = len(samples[ENDPOINT]) // 2
+    routes = route_type(samples)
+    most_endpoints, most_routes = len(samples[ENDPOINT]) // 2, len(samples[routes]) // 2
 
     def mesh_config(generation: int) -> Document:
         spec = {
@@ -70,7 +76,7 @@ def cases(mesh: Mesh, samples: Mapping[str, bytes]) -> dict[str, Case]:
             CLUSTER: _contains(Duration(seconds=generation + 1, nanos=250_000_000).SerializeToString()),
             ENDPOINT: lambda message: len(message) > most_endpoints,
             LISTENER: _contains(marker(generation).encode()),
-            ROUTE: _contains((b"allow_any", b"block_all")[generation % 2]),
+            routes: lambda message: len(message) > most_routes and marker(generation).encode() in message,
         }
 
     def endpoint(generation: int) -> Document:
@@ -80,8 +86,8 @@ def cases(mesh: Mesh, samples: Mapping[str, bytes]) -> dict[str, Case]:
         "endpoint_change": Case(
             "endpoint_change", lambda g: [endpoint(g)], lambda g: {ENDPOINT: _contains(endpoint(g)["spec"]["address"].encode())}
         ),
-        "route_change": Case("route_change", lambda g: [mesh.route(service, g)], lambda g: {ROUTE: _contains(marker(g).encode())}),
-        "full_push": Case("full_push", lambda g: [mesh_config(g)], everything),
+        "route_change": Case("route_change", lambda g: [mesh.route(service, g)], lambda g: {routes: _contains(marker(g).encode())}),
+        "full_push": Case("full_push", lambda g: [mesh_config(g), mesh.route_for_all(service, g)], everything),
     }
 
 
@@ -122,7 +128,7 @@ class Raw:
 
 @contextlib.contextmanager
 def raw_server(lab: Lab, samples: Mapping[str, bytes], proxies: int, *, tls: bool) -> Iterator[tuple[Raw, float]]:
-    """With as many streams open, and how many seconds it took to open them and to send each the first four messages."""
+    """With as many streams open, and how many seconds it took to open them and to send each one message of each type."""
     with lab.raw({SHORT[type_url]: message for type_url, message in samples.items()}) as process, lab.swarm(process, tls=tls) as swarm:
         identities = lab.identities(proxies, tls=tls)
         began = time.monotonic()
@@ -130,7 +136,7 @@ def raw_server(lab: Lab, samples: Mapping[str, bytes], proxies: int, *, tls: boo
         while process.usage()["streams"] < proxies:
             swarm.idle(0.02)
         raw = Raw(process, swarm)
-        raw.send(*TYPES)
+        raw.send(*samples)
         yield raw, swarm.last - began
 
 
@@ -139,11 +145,12 @@ def measure(mesh: Mesh, *, tls: bool, quick: bool, whole: bool) -> dict[str, flo
     rounds = 3 if quick else 7
     shape = f"scoped to {mesh.visible} services" if mesh.visible else "flat"
     ports = f"{len(mesh.ports)} port{'s' if len(mesh.ports) > 1 else ''}"
+    variant = "delta with VHDS" if mesh.metadata else "delta"
     conditions = (
-        f"{mesh.services} services x {mesh.endpoints} endpoints on {ports} in {mesh.namespaces} namespaces, {mesh.proxies} proxies, {shape}, delta, "
-        f"{'mTLS' if tls else 'plaintext'}{', QUICK' if quick else ''}"
+        f"{mesh.services} services x {mesh.endpoints} endpoints on {ports} in {mesh.namespaces} namespaces, {mesh.proxies} proxies, "
+        f"{shape}, {variant}, {'mTLS' if tls else 'plaintext'}{', QUICK' if quick else ''}"
     )
-    suffix = ("" if tls else ".plaintext") + (".scoped" if mesh.visible else "")
+    suffix = ("" if tls else ".plaintext") + (".scoped" if mesh.visible else "") + ("" if mesh.metadata else ".rds")
     values: dict[str, float] = {}
 
     def say(name: str, value: float, unit: str, limit: float | None, more: str = "") -> None:
@@ -161,12 +168,14 @@ def measure(mesh: Mesh, *, tls: bool, quick: bool, whole: bool) -> dict[str, flo
         swarm.idle(1)
         peak = lab.pilot.usage()["usage"]["megabytes"]
         known = cases(mesh, swarm.samples)
-        samples = dict(swarm.samples)
+        samples = {type_url: swarm.samples[type_url] for type_url in SHORT if type_url in swarm.samples}
+        routes = route_type(samples)
+        changed = {}
         found = {}
         for name, case in known.items():
             count = max(2, rounds // 3) if name == "full_push" else rounds
             found[name] = [change(lab, swarm, case) for _ in range(count)]
-            samples[name] = swarm.samples[{"endpoint_change": ENDPOINT}.get(name, ROUTE)]
+            changed[name] = dict(swarm.samples)
         if whole:
             say("idle_cpu_percent", idle_cpu(lab, swarm, 3 if quick else 10), "% of a core", None)
             memory = lab.pilot.usage()["usage"]["megabytes"]
@@ -174,24 +183,28 @@ def measure(mesh: Mesh, *, tls: bool, quick: bool, whole: bool) -> dict[str, flo
             most, right = storm(lab, swarm, seconds=2 if quick else 10, changes=1000)
             say("storm", most, "pushes/s/proxy/type", 10.0, f"; 1,000 changes a second; final state of all {'right' if right else 'WRONG'}")
         swarm.disconnect()
-        with raw_server(lab, {t: samples[t] for t in TYPES}, mesh.proxies, tls=tls) as (raw, raw_cold):
-            everything = median([raw.send(*TYPES) for _ in range(2)])
-            routes = median([raw.send(ROUTE) for _ in range(rounds // 2 + 1)])
-        with raw_server(lab, {**{t: samples[t] for t in TYPES}, ENDPOINT: samples["endpoint_change"]}, mesh.proxies, tls=tls) as (raw, _):
-            endpoints = median([raw.send(ENDPOINT) for _ in range(rounds)])
-        limits = {"endpoint_change": endpoints, "route_change": routes, "full_push": everything}
+        with raw_server(lab, samples, mesh.proxies, tls=tls) as (raw, raw_cold):
+            everything = median([raw.send(*cases(mesh, samples)["full_push"].signs(0)) for _ in range(2)])
+        one = {**samples, ENDPOINT: changed["endpoint_change"][ENDPOINT], routes: changed["route_change"][routes]}
+        with raw_server(lab, one, mesh.proxies, tls=tls) as (raw, _):
+            limits = {
+                "endpoint_change": median([raw.send(ENDPOINT) for _ in range(rounds)]),
+                "route_change": median([raw.send(routes) for _ in range(rounds)]),
+                "full_push": everything,
+            }
+        sizes = ", ".join(f"{SHORT[type_url]} {len(message) / 1e3:.0f}" for type_url, message in samples.items())
         for name, times in found.items():
             whole_time, own = (median(part) for part in zip(*times, strict=True))
             spread = f"; median of {len(times)}, {min(t[0] for t in times):.0f} to {max(t[0] for t in times):.0f}"
             say(f"{name}_ms", whole_time, "ms", limits[name], f"{spread}; from Pilot's receipt {own:.0f} ms")
             if name == "endpoint_change":
                 say("ratio_to_raw", own / limits[name], "x", 1.0, "; endpoint change from Pilot's receipt, against raw grpc.aio")
-        say("cold_start_ms", cold, "ms", raw_cold * 1e3)
+        say("cold_start_ms", cold, "ms", raw_cold * 1e3, f"; kB for each proxy: {sizes}")
     return values
 
 
 def reconnect_storm(mesh: Mesh) -> Figure:
-    """All proxies lose their connections and are back at once, each with an account of what it holds; till all four types are answered."""
+    """All proxies lose their connections and are back at once, each with an account of what it holds; till all types are answered."""
     with Lab(mesh) as lab:
         with lab.swarm(lab.pilot, tls=False) as swarm:
             swarm.remembers = True
@@ -202,12 +215,13 @@ def reconnect_storm(mesh: Mesh) -> Figure:
             received = swarm.received
             began = time.monotonic()
             swarm.reconnect()
-            swarm.expect({type_url: lambda message: True for type_url in TYPES})
+            types = tuple(swarm.samples)
+            swarm.expect({type_url: lambda message: True for type_url in types})
             met = swarm.until_met(PATIENCE)
             took, resets, told = met.finished - began, swarm.closed.total(), swarm.received
         if met.missing or resets:
             raise TimeoutError(f"{met.missing} of {mesh.proxies} proxies were not served, {resets} were reset")
-        empty = {type_url: field(4, type_url.encode()) + field(5, b"1") for type_url in TYPES}
+        empty = {type_url: field(4, type_url.encode()) + field(5, b"1") for type_url in types}
         with raw_server(lab, empty, mesh.proxies, tls=False) as (_, limit):
             pass
     conditions = (
@@ -237,9 +251,10 @@ def envoy(mesh: Mesh, *, rounds: int) -> None:
 def main(quick: bool = False, **numbers: Any) -> None:
     """The table: mTLS first, plaintext and the scoped mesh beside it, then the storm of reconnects and one real Envoy."""
     pin_to_client_core()
-    size = {**({"services": 100, "proxies": 100} if quick else {}), **numbers}
-    mesh, scoped, crowd = (
+    size = {"metadata": AS_THE_AGENT, **({"services": 100, "proxies": 100} if quick else {}), **numbers}
+    mesh, inline, scoped, crowd = (
         Mesh(**size),
+        Mesh(**{**size, "metadata": {}}),
         Mesh(**{**size, "visible": 60}),
         Mesh(**{**size, "services": 100, "proxies": 200 if quick else 2000}),
     )
@@ -249,6 +264,7 @@ def main(quick: bool = False, **numbers: Any) -> None:
     deadline.run("reconnect storm", lambda: reconnect_storm(crowd), seconds=90)
     deadline.run("scoped", lambda: measure(scoped, tls=True, quick=True, whole=False), seconds=120)
     deadline.run("plaintext", lambda: measure(mesh, tls=False, quick=True, whole=False), seconds=120)
+    deadline.run("without VHDS", lambda: measure(inline, tls=True, quick=True, whole=False), seconds=120)
     deadline.close()
 
 

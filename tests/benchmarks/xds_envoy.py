@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from common.mesh.names import TYPE_ENDPOINT, TYPE_ROUTE
+from common.mesh.names import TYPE_ENDPOINT, TYPE_VIRTUAL_HOST
 from tests.benchmarks.xds_lab import Lab
 from tests.benchmarks.xds_secrets import secret_server
 
@@ -30,7 +30,7 @@ def envoy_times(lab: Lab, *, rounds: int) -> dict[str, tuple[list[float], None]]
         lab.pilot.wait("acked", WARM)
         _quiet(lab)
         endpoint = [_one(lab, lab.mesh.endpoint(service, 0, generation=lab.next_generation()), TYPE_ENDPOINT) for _ in range(rounds)]
-        route = [_one(lab, lab.mesh.route(service, lab.next_generation()), TYPE_ROUTE) for _ in range(rounds)]
+        route = [_one(lab, lab.mesh.route(service, lab.next_generation()), TYPE_VIRTUAL_HOST) for _ in range(rounds)]
     return {"envoy_endpoint": (endpoint, None), "envoy_route": (route, None)}
 
 

@@ -18,7 +18,7 @@ from tests.benchmarks.deadline import Deadline
 from tests.benchmarks.figure import Figure, machine
 from tests.benchmarks.xds import PATIENCE, cases, change
 from tests.benchmarks.xds_clients.mesh import Mesh
-from tests.benchmarks.xds_lab import Lab, pin_to_client_core
+from tests.benchmarks.xds_lab import AS_THE_AGENT, Lab, pin_to_client_core
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference"
 BEGIN, END = "<!-- growth: begin (python -m tests.benchmarks xds_growth) -->", "<!-- growth: end -->"
@@ -55,7 +55,7 @@ def _measure_into(rows: list[Row], proxies: int, services: int) -> None:
 
 
 def _measure(proxies: int, services: int) -> Row:
-    mesh = Mesh(proxies=proxies, services=services)
+    mesh = Mesh(proxies=proxies, services=services, metadata=AS_THE_AGENT)
     with Lab(mesh) as lab, lab.swarm(lab.pilot, tls=True) as swarm:
         identities = lab.identities(proxies, tls=True)
         began = time.monotonic()

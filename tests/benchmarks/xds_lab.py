@@ -33,6 +33,8 @@ from tests.running_citadel import material_of, new_authority
 SERVER_CORE, CLIENT_CORE = 0, 1
 START = 90.0  # seconds until a process must have said what is waited for
 BATCH = 2_000  # documents
+AS_THE_AGENT = {"VIRTUAL_HOST_DISCOVERY": "ADS"}
+"""Node metadata by which Fourmast's proxies get the virtual hosts of outbound routes one by one."""
 
 
 class Process:
@@ -190,7 +192,9 @@ class Lab:
     @contextlib.contextmanager
     def swarm(self, server: Process, *, tls: bool, variant: str = "delta") -> Iterator[Swarm]:
         host, _, port = server.addresses["xds" if tls else "xds-plaintext"].rpartition(":")
-        with Swarm((host, int(port)), variant=variant, server_name=control_plane_dns_name("pilot")) as swarm:
+        discovers = bool(self.mesh.metadata.get("VIRTUAL_HOST_DISCOVERY"))
+        name = control_plane_dns_name("pilot")
+        with Swarm((host, int(port)), variant=variant, virtual_hosts=discovers, server_name=name) as swarm:
             yield swarm
 
     @contextlib.contextmanager

@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("mesh", type=Path, help="YAML; see tests/benchmarks/xds_clients/mesh.py")
     parser.add_argument("server", help="host:port")
     parser.add_argument("--variant", choices=("delta", "sotw"), default="delta")
+    parser.add_argument("--virtual-hosts", action="store_true", help="discover the virtual hosts of routes that have `vhds` (delta)")
     parser.add_argument("--roots", type=Path, help="PEM; the server must chain to it")
     parser.add_argument("--server-name", default="localhost", help="what the server's certificate must hold")
     parser.add_argument("--certificates", type=Path, help="folder of client certificates")
@@ -31,7 +32,8 @@ def main() -> int:
     arguments = parser.parse_args()
     mesh = Mesh.read(arguments.mesh)
     host, _, port = arguments.server.rpartition(":")
-    with Swarm((host, int(port)), variant=arguments.variant, server_name=arguments.server_name) as swarm:
+    server = {"variant": arguments.variant, "virtual_hosts": arguments.virtual_hosts, "server_name": arguments.server_name}
+    with Swarm((host, int(port)), **server) as swarm:
         identities = [
             Identity(mesh.node(number), _context(arguments.roots, arguments.certificates, number)) for number in range(mesh.proxies)
         ]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One simulated proxy: it asks as Envoy does (clusters, their endpoints, listeners, their routes), acknowledges at once, and follows names."""
+"""One simulated proxy: it asks as Envoy does (clusters, their endpoints, listeners, their routes, and virtual hosts where routes have them
+discovered), acknowledges at once, and follows names.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from tests.benchmarks.xds_clients.messages import (
     ENDPOINT,
     LISTENER,
     ROUTE,
+    VIRTUAL_HOST,
     Contents,
     Envelope,
     delta_answer,
@@ -21,7 +24,7 @@ from tests.benchmarks.xds_clients.messages import (
     sotw_request,
 )
 
-REFERS = {CLUSTER: ENDPOINT, LISTENER: ROUTE}
+REFERS = {CLUSTER: ENDPOINT, LISTENER: ROUTE, ROUTE: VIRTUAL_HOST}
 NOBODY: frozenset[str] = frozenset()
 
 
@@ -50,8 +53,11 @@ class NamePool:
 class Client:
     """The protocol side of one proxy. `answered(type_url, message)` is called after each acknowledgement."""
 
-    def __init__(self, node: Node, variant: str, pool: NamePool, answered: Callable[[Client, str, bytearray], None]) -> None:
+    def __init__(
+        self, node: Node, variant: str, pool: NamePool, answered: Callable[[Client, str, bytearray], None], *, virtual_hosts: bool
+    ) -> None:
         self.node, self._delta, self._pool, self._answered = node, variant == "delta", pool, answered
+        self._discovers = virtual_hosts and self._delta
         self.responses: dict[str, int] = {}
         self.awaited: set[str] = set()
         """Types of which an expected response has not come yet."""
@@ -115,11 +121,15 @@ class Client:
         """Envoy asks for listeners when its clusters have endpoints, and is ready when its listeners have routes."""
         if type_url == ENDPOINT and LISTENER not in self._subscribed:
             self._subscribe(LISTENER)
-        elif type_url == ROUTE:
+        elif type_url == (VIRTUAL_HOST if self._discovers else ROUTE):
             self.synced = True
 
+    def refers(self, type_url: str) -> bool:
+        """Whether its resources may refer to others that this client would ask for."""
+        return type_url in REFERS and (type_url != ROUTE or self._discovers)
+
     def follow(self, type_url: str, contents: Contents) -> None:
-        """Subscribe to what the new clusters or listeners refer to."""
+        """Subscribe to what the new clusters, listeners or routes refer to."""
         known = self._referred.get(type_url)
         if self._delta and known is not None:
             if not contents.removed and all(known.get(name) == names for name, names in contents.references.items()):
@@ -132,7 +142,10 @@ class Client:
         self._referred[type_url] = merged
         names = frozenset(name for found in merged.values() for name in found)
         target = REFERS[type_url]
-        if target in self._subscribed:
+        if target == VIRTUAL_HOST and names:  # a wildcard, said once
+            if target not in self._subscribed:
+                self._subscribe(target)
+        elif target in self._subscribed:
             if names != self._subscribed[target].names:
                 self._subscribe(target, names)
         elif names:

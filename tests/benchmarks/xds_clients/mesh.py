@@ -98,6 +98,15 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         http = [{"headers": headers, "route": [{"destination": {"host": service.host}}]}]
         return _document(NETWORKING, "VirtualService", service.namespace, service.name, {"hosts": [service.host], "http": http})
 
+    def route_for_all(self, service: Service, generation: int) -> Document:
+        """A VirtualService for all services that have none of their own."""
+        document = self.route(service, generation)
+        return {
+            **document,
+            "metadata": {**document["metadata"], "name": "all"},
+            "spec": {**document["spec"], "hosts": ["*.svc.cluster.local"]},
+        }
+
     # -- proxies --------------------------------------------------------------------------------------------------------------------
 
     def node(self, number: int) -> Node:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpConnectionManager
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -21,11 +22,13 @@ CLUSTER = _PREFIX + "cluster.v3.Cluster"
 ENDPOINT = _PREFIX + "endpoint.v3.ClusterLoadAssignment"
 LISTENER = _PREFIX + "listener.v3.Listener"
 ROUTE = _PREFIX + "route.v3.RouteConfiguration"
-TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
-SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds"}
+VIRTUAL_HOST = _PREFIX + "route.v3.VirtualHost"
+SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", VIRTUAL_HOST: "vhds"}
 
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 _MANAGER = "/" + HttpConnectionManager.DESCRIPTOR.full_name
+DISCOVERED = "*"
+"""What a route configuration refers to whose virtual hosts are to be discovered."""
 METHOD = {"delta": SERVICE + "DeltaAggregatedResources", "sotw": SERVICE + "StreamAggregatedResources"}
 
 
@@ -94,7 +97,7 @@ class Contents(NamedTuple):
 
 
 class Reader:
-    """Reads references of clusters and listeners, each resource once however many clients get it."""
+    """Reads references of clusters, listeners and routes, each resource once however many clients get it."""
 
     def __init__(self, variant: str) -> None:
         self._delta = variant == "delta"
@@ -127,6 +130,9 @@ def _references(type_url: str, body: bytes) -> tuple[str, tuple[str, ...]]:
         if cluster.WhichOneof("cluster_discovery_type") == "type" and cluster.type == Cluster.EDS:
             return cluster.name, (cluster.eds_cluster_config.service_name or cluster.name,)
         return cluster.name, ()
+    if type_url == ROUTE:
+        routes = RouteConfiguration.FromString(body)
+        return routes.name, (DISCOVERED,) if routes.HasField("vhds") else ()
     listener = Listener.FromString(body)
     names = set()
     for chain in (*listener.filter_chains, listener.default_filter_chain):

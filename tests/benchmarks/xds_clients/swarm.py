@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from envoy.config.core.v3.base_pb2 import Node
 
-from tests.benchmarks.xds_clients.client import REFERS, Client, NamePool
+from tests.benchmarks.xds_clients.client import Client, NamePool
 from tests.benchmarks.xds_clients.http2 import Connection
 from tests.benchmarks.xds_clients.messages import ENDPOINT, METHOD, Reader, held_field
 
@@ -53,8 +53,11 @@ class History:
 class Swarm:
     """Use as a context manager: it closes its connections."""
 
-    def __init__(self, address: tuple[str, int], *, variant: str = "delta", server_name: str = "localhost") -> None:
-        self._address, self._variant, self._server_name = address, variant, server_name
+    def __init__(
+        self, address: tuple[str, int], *, variant: str = "delta", virtual_hosts: bool = False, server_name: str = "localhost"
+    ) -> None:
+        """`virtual_hosts`: whether clients discover the virtual hosts of routes that say so (delta only); else they ignore that, as grpc does."""
+        self._address, self._variant, self._virtual_hosts, self._server_name = address, variant, virtual_hosts, server_name
         self.clients: list[Client] = []
         self.closed: Counter[str] = Counter()
         self.responses: Counter[str] = Counter()
@@ -107,7 +110,7 @@ class Swarm:
     def connect(self, identities: Iterable[Identity]) -> None:
         """Begin to connect all of them at once."""
         for identity in identities:
-            client = Client(identity.node, self._variant, self._pool, self._answered)
+            client = Client(identity.node, self._variant, self._pool, self._answered, virtual_hosts=self._virtual_hosts)
             self.clients.append(client)
             self._identities[client] = identity
             self._unsynced += 1
@@ -148,7 +151,7 @@ class Swarm:
         if self.remembers:
             account = held_field(bytes(message))
             client.held[type_url] = self._accounts.setdefault(account, account)
-        if type_url in REFERS:
+        if client.refers(type_url):
             if before:
                 self._later.append((client, type_url, message))
             else:
