@@ -123,6 +123,11 @@ class Scope:
     def rules_digest(self) -> bytes:
         return combine(rule.digest for rule in self.rules)
 
+    @cached_property
+    def connection_rules_digest(self) -> bytes:
+        """Hash of the rules that decide about whole connections (`tcp`, `tls`): of all rules, sidecars' listeners depend on these only."""
+        return combine(rule.digest for rule in self.mesh_rules if rule.spec.tcp or rule.spec.tls)
+
     @property
     def destinations_digest(self) -> bytes:
         """Hash of the destination rules in force, service by service."""

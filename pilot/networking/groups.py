@@ -136,7 +136,7 @@ class OutboundListeners:
 
     def fingerprint(self, push: PushContext) -> Hashable:
         scope = push.scope(self.namespace)
-        return (push.mesh_digest, scope.services_digest, scope.rules_digest)
+        return (push.mesh_digest, scope.services_digest, scope.connection_rules_digest)
 
     def generate(self, push: PushContext) -> Iterator[Generated]:
         for draft in draft_listeners(push.scope(self.namespace), push.mesh, bind=self.bind, met=self.met):
@@ -229,8 +229,7 @@ class OutboundVirtualHosts:
     def generate(self, push: PushContext) -> Iterator[Generated]:
         name, place = str(self.port), _outbound(self.port, self.met)
         scope, memo = push.scope(self.namespace), push.memo
-        for host in outbound_hosts(scope, name, place, allow_any=_allows_any(push), memo=memo, prefix=f"{name}/"):
-            yield Generated(*host)
+        yield from outbound_hosts(scope, name, place, allow_any=_allows_any(push), memo=memo, prefix=f"{name}/")
 
 
 def _routing(push: PushContext, namespace: str) -> Hashable:

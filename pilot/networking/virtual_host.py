@@ -21,6 +21,7 @@ from pilot.model.service import Port, Protocol, Service
 from pilot.model.virtual_services import RoutingRule
 from pilot.networking.mixerclient import INTERNAL_HEADERS
 from pilot.networking.names import PASSTHROUGH
+from pilot.networking.resource import Generated
 from pilot.networking.route import Route, VirtualHost, default_route, rule_routes
 from pilot.networking.route_match import Place
 from pilot.networking.wire import embedded, is_value, serialize, set_ads
@@ -28,14 +29,6 @@ from pilot.networking.wire import embedded, is_value, serialize, set_ads
 _VIRTUAL_HOSTS: Final = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
 _EXTRA_HOST_PORT: Final = 80
 """Istio's rule: a host that is no registered service is routed on this port only."""
-
-
-class Host(NamedTuple):
-    """A virtual host: its name, the serialized message and what it was made of."""
-
-    name: str
-    body: bytes
-    sources: tuple[ResourceKey, ...]
 
 
 def discovered_routes(name: str) -> bytes:
@@ -56,7 +49,7 @@ def outbound_routes(scope: Scope, name: str, place: Place, *, allow_any: bool, m
     return body, tuple(dict.fromkeys(source for virtual_host in virtual_hosts for source in virtual_host.sources))
 
 
-def outbound_hosts(scope: Scope, name: str, place: Place, *, allow_any: bool, memo: Memo, prefix: str = "") -> list[Host]:
+def outbound_hosts(scope: Scope, name: str, place: Place, *, allow_any: bool, memo: Memo, prefix: str = "") -> list[Generated]:
     """The virtual hosts of a route configuration. `name` is the port, or `host:port` for the listener of one sniffed service, which has no
     catch-all. `prefix` goes before the name of each: discovered ones are called `name of the route configuration/name`.
 
@@ -72,7 +65,7 @@ def outbound_hosts(scope: Scope, name: str, place: Place, *, allow_any: bool, me
     virtual_hosts, catches_all = builder.hosts(only)
     if not only and not catches_all:
         rest = _catch_all(allow_any, prefix)
-        virtual_hosts.append(Host(rest.name, serialize(rest), ()))
+        virtual_hosts.append(Generated(rest.name, serialize(rest), ()))
     return virtual_hosts
 
 
@@ -84,7 +77,7 @@ class _Defaults(NamedTuple):
     """The virtual hosts of a port's services as they are without any rule, in the order in which they are written."""
 
     services: tuple[Service, ...]
-    hosts: tuple[Host, ...]
+    hosts: tuple[Generated, ...]
     domains: tuple[tuple[str, ...], ...]
     """What each keeps of its domains: in a conflict the oldest has it."""
     catches_all: bool
@@ -112,13 +105,13 @@ class _Builder:
         self._ruled.update(dict.fromkeys(matched, rule))
         self._extra.update(dict.fromkeys(unknown, rule))
 
-    def hosts(self, only: str) -> tuple[list[Host], bool]:
+    def hosts(self, only: str) -> tuple[list[Generated], bool]:
         """All virtual hosts, and whether one of them takes every request. `only` is part of the place."""
         if self._extra:  # their domains compete with those of the services
             virtual_hosts = self._virtual_hosts(self._ruled, self._extra)
             sources = {self._name(service.hostname): service.source for service in self._services}
             sources.update({self._name(host): rule.key for host, rule in (*self._ruled.items(), *self._extra.items())})
-            found = [Host(each.name, serialize(each), (sources[each.name],)) for each in virtual_hosts]
+            found = [Generated(each.name, serialize(each), (sources[each.name],)) for each in virtual_hosts]
             return found, _catches_all(virtual_hosts)
         place = ("default virtual hosts", self._scope.namespace, only, self._place.port, self._prefix)
         defaults = self._memo.keep(place, self._scope.targets_digest, self._defaults)
@@ -140,7 +133,7 @@ class _Builder:
         return _Defaults(
             services=services,
             hosts=tuple(
-                Host(virtual_host.name, serialize(virtual_host), (service.source,))
+                Generated(virtual_host.name, serialize(virtual_host), (service.source,))
                 for virtual_host, service in zip(virtual_hosts, services, strict=True)
             ),
             domains=tuple(tuple(virtual_host.domains) for virtual_host in virtual_hosts),
@@ -172,9 +165,9 @@ class _Builder:
         virtual_host.routes.append(default_route(self._scope, service, port))
         return serialize(virtual_host)
 
-    def _ruled_host(self, host: str, rule: RoutingRule, domains: tuple[str, ...]) -> Host:
+    def _ruled_host(self, host: str, rule: RoutingRule, domains: tuple[str, ...]) -> Generated:
         virtual_host = self._virtual_host(host, domains, self._routes(rule))
-        return Host(virtual_host.name, serialize(virtual_host), (rule.key,))
+        return Generated(virtual_host.name, serialize(virtual_host), (rule.key,))
 
     def _virtual_host(self, host: str, domains: Iterable[str], routes: list[Route]) -> VirtualHost:
         virtual_host = VirtualHost(name=self._name(host))
