@@ -28,6 +28,8 @@ _TCP: Final = 6
 _DSTNAT: Final = -100  # priority of both nat hooks, as iptables has it
 _RETURN_PORTS: Final = (22, names.SIDECAR_STATUS, names.SIDECAR_STATS)
 """Inbound ports that are never captured: ssh, and what the sidecar itself answers in plaintext."""
+_SERVICES: Final = "240.240.0.0/16"
+"""Addresses that Galley gives to services. They are on no wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,11 @@ def daddr(address: str, *, negated: bool = False) -> Term:
     return Term(f"ip daddr {'!= ' if negated else ''}{address}", (_payload(1, 16, 4), _compare(packed, _NOT_EQUAL if negated else _EQUAL)))
 
 
+def to_services() -> Term:
+    first_octets = ipaddress.IPv4Network(_SERVICES).network_address.packed[:2]
+    return Term(f"ip daddr {_SERVICES}", (_payload(1, 16, 2), _compare(first_octets)))
+
+
 def established() -> Term:
     mask, zero = struct.pack("=I", _ESTABLISHED_OR_RELATED), bytes(4)
     bits = _expression(
@@ -137,6 +144,10 @@ def interception() -> tuple[Chain, ...]:
     """Istio 1.4's REDIRECT mode with `-u 1337 -i * -b *`, in its order of evaluation.
 
     The loopback rule has no owner match, as in 1.4: what a workload sends to its own address passes its own inbound listener.
+
+    The last chain is ours. Until a proxy has a listener for a service it passes calls on to the service's address, in vain; and the
+    kernel would remember each unanswered try for two minutes, as one that is not to be redirected: the application's next connection from
+    the same port to that service would go nowhere, too. What is dropped here is not remembered.
     """
     leave = verdict("return")
     inbound = Chain(
@@ -160,7 +171,10 @@ def interception() -> tuple[Chain, ...]:
             (tcp(), redirect(names.SIDECAR_OUTBOUND)),
         ),
     )
-    return inbound, output
+    nowhere = Chain(
+        name="proxy_to_nowhere", type="filter", hook="output", priority=0, rules=((skuid(names.PROXY_UID), to_services(), verdict("drop")),)
+    )
+    return inbound, output, nowhere
 
 
 def guard(bridge: str, ports: Iterable[int]) -> tuple[Chain, ...]:

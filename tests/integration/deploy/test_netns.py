@@ -63,7 +63,8 @@ async def listening(namespace: NetworkNamespace, port: int, word: bytes, host: s
 CALL = """
 import socket, sys
 sock = socket.socket()
-sock.settimeout(1)
+sock.settimeout(3)
+sock.bind(("", int(sys.argv[3])))
 try:
     sock.connect((sys.argv[1], int(sys.argv[2])))
     print(sock.recv(100).decode())
@@ -72,9 +73,10 @@ except OSError as error:
 """
 
 
-async def call(namespace: NetworkNamespace, uid: int, host: str, port: int) -> str:
+async def call(namespace: NetworkNamespace, uid: int, host: str, port: int, *, source: int = 0) -> str:
+    """What the server says to a connection, made from the port `source` if that is given; or how it failed."""
     command = Place(network=namespace.path, mounts=True, keep=installation(), uid=uid, gid=uid).command(
-        [sys.executable, "-I", "-S", "-c", CALL, host, str(port)]
+        [sys.executable, "-I", "-S", "-c", CALL, host, str(port), str(source)]
     )
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     output, _ = await process.communicate()
@@ -90,6 +92,14 @@ async def test_an_applications_connections_are_caught_and_its_proxys_are_not(hub
         assert await call(namespace, PROXY, there, 9080) == f"server - {workload_address(1)}"
         assert (await call(namespace, 0, there, 9080)).startswith("outbound"), "root is an application too"
         assert (await call(namespace, APPLICATION, "240.240.7.9", 80)).startswith("outbound 240.240.7.9")
+
+
+async def test_a_connection_is_caught_although_its_proxy_tried_from_the_same_port_in_vain(hub: Hub) -> None:
+    """The kernel remembers an unanswered connection of the proxy, and with it that it was not to be caught."""
+    namespace = hub.attach(1, intercepted=True)
+    async with listening(namespace, names.SIDECAR_OUTBOUND, b"outbound"):
+        assert await call(namespace, PROXY, "240.240.7.9", 80, source=40_000) == "TimeoutError"
+        assert (await call(namespace, APPLICATION, "240.240.7.9", 80, source=40_000)).startswith("outbound 240.240.7.9")
 
 
 async def test_what_comes_from_outside_is_caught_but_for_the_sidecars_own_ports(hub: Hub) -> None:
@@ -197,6 +207,6 @@ def test_nothing_remains_after_the_launcher_is_killed() -> None:
             pass
     launcher.kill()
     launcher.wait()
-    _, alive = psutil.wait_procs([child], timeout=5)
+    _, alive = psutil.wait_procs([child], timeout=15)
     assert alive == []
     assert not any(name.startswith(("mesh", "w1")) for name in psutil.net_if_addrs())

@@ -7,7 +7,7 @@ from deploy.local import rules
 
 
 def test_interception_is_istios_in_its_order() -> None:
-    inbound, output = rules.interception()
+    inbound, output, nowhere = rules.interception()
     assert str(inbound).splitlines()[1:-1] == [
         "\ttype nat hook prerouting priority -100;",
         "\ttcp dport 22 return",
@@ -23,6 +23,10 @@ def test_interception_is_istios_in_its_order() -> None:
         "\tmeta skgid 1337 return",
         "\tip daddr 127.0.0.1 return",
         "\tmeta l4proto tcp redirect to :15001",
+    ]
+    assert str(nowhere).splitlines()[1:-1] == [
+        "\ttype filter hook output priority 0;",
+        "\tmeta skuid 1337 ip daddr 240.240.0.0/16 drop",
     ]
 
 
