@@ -56,13 +56,13 @@ async def call(mesh: LocalMesh, caller: str = "client") -> str:
     """A request to the service as an application sends it in this mode; curl's answer."""
     here = mesh.workload(caller).instance
     if here.outbound_host:
-        command = ["curl", "-s", "-m", "5", "-H", "Host: server:8000", f"http://{here.outbound_host}:8000/"]
+        command = ["curl", "-s", "-m", "15", "-H", "Host: server:8000", f"http://{here.outbound_host}:8000/"]
     else:
-        command = ["curl", "-s", "-m", "5", "http://server:8000/"]
+        command = ["curl", "-s", "-m", "15", "http://server:8000/"]
     return (await mesh.exec(caller, command))[1]
 
 
-async def until(look: Callable[[], asyncio.Future[bool]] | Callable[[], object], *, within: float = 15.0) -> None:
+async def until(look: Callable[[], asyncio.Future[bool]] | Callable[[], object], *, within: float = 30.0) -> None:
     end = time.monotonic() + within
     while True:
         found = look()
@@ -187,7 +187,7 @@ async def test_traffic_flows_while_a_part_is_away(mesh: LocalMesh, part: str) ->
 @pytest.mark.parametrize("mesh", BOTH[1:], indirect=True)  # none mode is no security boundary
 async def test_somebody_outside_reaches_no_part_that_is_not_for_workloads(mesh: LocalMesh) -> None:
     for port, reached in ((15012, True), (8001, False), (8062, False), (9901, False), (15014, False)):
-        code, _ = await mesh.exec("outside", ["curl", "-sk", "-m", "1", f"https://10.99.0.1:{port}/"])
+        code, _ = await mesh.exec("outside", ["curl", "-sk", "--connect-timeout", "1", "-m", "15", f"https://10.99.0.1:{port}/"])
         assert (code not in (7, 28)) == reached, f"port {port}: curl exit {code}"
 
 
@@ -217,8 +217,8 @@ def test_nothing_is_left_however_and_whenever_it_ends(number: signal.Signals, mo
             told += said
         assert len(children_of_mesh(state)) > 1
         launcher.send_signal(number)
-        launcher.communicate(timeout=20)
-        end = time.monotonic() + 5
+        launcher.communicate(timeout=60)
+        end = time.monotonic() + 15
         while (left := children_of_mesh(state)) and time.monotonic() < end:
             time.sleep(0.1)
         assert left == []
