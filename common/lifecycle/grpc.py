@@ -17,7 +17,7 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.server.max_pending_requests", 10_000),  # thousands of proxies reconnecting at once would otherwise be reset
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
     ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 20_000),  # Istio 1.4: 10; but a ping waits behind a full push to a thousand proxies
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
