@@ -84,7 +84,9 @@ def _proxies(discovery: Discovery) -> APIRouter:
         dump = {word: [_decoded(frame) for frame in _frames(found[-1], type_url)] for word, type_url in WORDS.items()}
         routes = {route["name"]: route["resource"] for route in dump["routes"]}
         for frame in _frames(found[-1], TYPE_VIRTUAL_HOST):
-            routes[frame.name.rpartition("/")[0]].setdefault("virtual_hosts", []).append(_decoded(frame)["resource"])
+            route = routes.get(frame.name.rpartition("/")[0])
+            if route is not None:  # else the proxy dropped it, and its virtual hosts are called removed next
+                route.setdefault("virtual_hosts", []).append(_decoded(frame)["resource"])
         return dump
 
     @router.get("/cdsz")

@@ -33,7 +33,10 @@ class Refusal(NamedTuple):
 class Isolation:
     """The suspects and the convicted of one type on one stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, together: bool = False) -> None:
+        self._together = together
+        """Whether what was refused may be right as soon as another one is accepted: of virtual hosts no two may have one domain."""
+        self._helped = False
         self.held: dict[str, Refusal] = {}
         """Refused by itself: not sent again until its content changes."""
         self.accepted: dict[str, Framed | None] = {}
@@ -102,7 +105,11 @@ class Isolation:
         if accepted:
             for frame in self._trying:
                 self._free(frame.name)
+            self._helped = self._together and bool(self.held)
         self._trying = ()
+        if self._helped and not self._batches:
+            self._helped = False
+            self._batches.extend((refusal.frame,) for refusal in self.held.values())
         return True
 
     def took(self, frames: Iterable[Framed]) -> None:
@@ -129,6 +136,10 @@ class Isolation:
                     self.doubtful.add(name)
                 self._free(name)
                 freed.add(name)
+        if freed and self._together:
+            freed |= self.held.keys()
+            for name in tuple(self.held):
+                self._free(name)
         if freed:
             kept = [tuple([frame for frame in batch if frame.name not in freed]) for batch in self._batches]
             self._batches = deque(batch for batch in kept if batch)

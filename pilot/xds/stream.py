@@ -111,7 +111,8 @@ class Stream(Generic[Push, Proxy]):
         """Newest epoch of which the proxy has acknowledged everything but what it refuses."""
         self._reverted: frozenset[str] = EMPTY
         self._endpoints_due: frozenset[str] = EMPTY  # clusters came before the proxy asked for endpoints
-        self._resumes_until = -NEVER  # until then a proxy that reconnected may still name the listeners that it holds
+        self._routes_due: frozenset[str] = EMPTY  # route configurations that were asked for before the proxy asked for virtual hosts
+        self._resumes_until = -NEVER  # until then a proxy that reconnected may still name the listeners and routes that it holds
 
     def notices(self) -> list[Notice]:
         """What happened since the last call."""
@@ -167,6 +168,10 @@ class Stream(Generic[Push, Proxy]):
         if request.type_url == TYPE_ENDPOINT:
             subscription.resend = self._endpoints_due
             self._endpoints_due = EMPTY
+        elif request.type_url == TYPE_VIRTUAL_HOST:  # what it says to hold it had before it asked for these anew
+            subscription.routes, self._routes_due = self._routes_due if request.known else EMPTY, EMPTY
+        elif request.type_url == TYPE_ROUTE:
+            self._follow_with_virtual_hosts(names - request.known.keys() if request.known else names)
         self.subscriptions[request.type_url] = subscription
 
     def _follow(self, subscription: Subscription, more: frozenset[str], fewer: frozenset[str]) -> None:
@@ -180,10 +185,8 @@ class Stream(Generic[Push, Proxy]):
         if more:
             subscription.asked = subscription.asked | more if subscription.asked else more
             subscription.owed = True
-        virtual_hosts = self.subscriptions.get(TYPE_VIRTUAL_HOST) if subscription.type_url == TYPE_ROUTE else None
-        if virtual_hosts is not None:
-            virtual_hosts.target = None
-            virtual_hosts.routes = virtual_hosts.routes | more
+        if subscription.type_url == TYPE_ROUTE:
+            self._follow_with_virtual_hosts(more)
 
     def _follow_all(self, subscription: Subscription, names: frozenset[str], *, again: bool) -> None:
         if names is subscription.names and not again:
@@ -228,7 +231,10 @@ class Stream(Generic[Push, Proxy]):
     def _refused(self, subscription: Subscription, sent: Sent, message: str) -> None:
         subscription.error = message
         self._notices.append(Nacked(subscription.type_url, sent.nonce, message))
-        trouble = subscription.trouble if subscription.trouble is not None else Isolation()
+        together = subscription.type_url == TYPE_VIRTUAL_HOST
+        if together:  # Envoy applies nothing of a route configuration's virtual hosts if one is refused
+            subscription.resend = subscription.resend | frozenset(sent.removed)
+        trouble = subscription.trouble if subscription.trouble is not None else Isolation(together=together)
         on_trial = trouble.answered(sent.nonce, accepted=False)
 
         def before(name: str) -> Framed | None:
@@ -269,7 +275,7 @@ class Stream(Generic[Push, Proxy]):
         self.wake_at = NEVER
         for type_url in ORDER:
             subscription = self.subscriptions.get(type_url)
-            if subscription is None or (type_url == TYPE_VIRTUAL_HOST and TYPE_ROUTE not in self.subscriptions):
+            if subscription is None or (type_url == TYPE_VIRTUAL_HOST and self._may_name_routes(now)):
                 continue
             if type_url == TYPE_LISTENER and self._under_trial(now):
                 return None
@@ -296,6 +302,13 @@ class Stream(Generic[Push, Proxy]):
                 self.wake_at = subscription.sent_at + PATIENCE
                 return True
         return False
+
+    def _may_name_routes(self, now: float) -> bool:
+        """Whether a proxy that reconnected may still say which route configurations it has: until then none of their hosts is gone."""
+        if TYPE_ROUTE in self.subscriptions or now >= self._resumes_until:
+            return False
+        self.wake_at = self._resumes_until
+        return True
 
     def _look(self, subscription: Subscription) -> View:
         if subscription.target is None:
@@ -431,7 +444,8 @@ class Stream(Generic[Push, Proxy]):
             parts = (*parts, Part(ghosts)) if ghosts else parts
         parts = self.epoch.again(target, names, parts)
         if subscription.type_url in WILDCARD:
-            return parts, tuple(sorted(name for name in subscription.asked if name != "*" and target.get(name) is None))
+            named = names if subscription.type_url == TYPE_VIRTUAL_HOST else subscription.asked
+            return parts, tuple(sorted(name for name in named if name != "*" and target.get(name) is None))
         if subscription.names is not None and not names <= subscription.names:  # endpoints of new clusters, before Envoy asks for them
             ahead = self.epoch.view(self.proxy, subscription.type_url, self._sets.intern(names - subscription.names))
             parts = (*parts, Part(tuple(ahead)))
@@ -463,6 +477,14 @@ class Stream(Generic[Push, Proxy]):
             self._endpoints_due = self._endpoints_due | names if self._endpoints_due else names
         else:  # the very set of the part, if it can be: streams that share it share the response too
             endpoints.resend = endpoints.resend | names if endpoints.resend else names
+
+    def _follow_with_virtual_hosts(self, routes: frozenset[str]) -> None:
+        virtual_hosts = self.subscriptions.get(TYPE_VIRTUAL_HOST)
+        if virtual_hosts is None:
+            self._routes_due = self._routes_due | routes if self._routes_due else routes
+        else:
+            virtual_hosts.target = None
+            virtual_hosts.routes = virtual_hosts.routes | routes
 
     def _trial(self, subscription: Subscription, target: View, now: float) -> Send | None:
         """The next batch of suspects, once the answer to the one before is in."""
@@ -514,6 +536,7 @@ class Stream(Generic[Push, Proxy]):
         trial: frozenset[str] = EMPTY,
     ) -> Send:
         type_url, unlike = subscription.type_url, subscription.nonce_sent
+        removed = tuple(removed)
         response: Response
         suspects = parts
         if self.is_delta:
@@ -525,7 +548,7 @@ class Stream(Generic[Push, Proxy]):
             response = self.epoch.sotw(type_url, whole, unlike=unlike)
             resources = sum(len(part.frames) for part in whole)
         subscription.nonce_sent, subscription.sent_at = response.nonce, now
-        subscription.waiting[response.nonce] = Sent(response.nonce, parts, suspects, target, self.epoch.number, now)
+        subscription.waiting[response.nonce] = Sent(response.nonce, parts, suspects, removed, target, self.epoch.number, now)
         if unasked:
             subscription.gate.passed(now)
         return Send(type_url, response.nonce, response.payload, unasked, resources)

@@ -38,6 +38,7 @@ class Sent(NamedTuple):
     """What was new in it."""
     suspects: tuple[Part, ...]
     """What may be at fault if it is refused: in state-of-the-world all of it that the proxy has not accepted before."""
+    removed: tuple[str, ...]
     view: View
     """What the proxy has once it accepts."""
     epoch: int

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Envoy as far as the order of discovery matters to it: clusters that warm until their endpoints come, routes that need live clusters,
-acknowledgements that are withheld while clusters warm, and refusals that apply nothing (`!`) or all but the bad ones (`?`)."""
+acknowledgements that are withheld while clusters warm, refusals that apply nothing (`!`) or all but the bad ones (`?`), and virtual hosts that
+are asked for once and applied to a route configuration together or not at all."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ from collections.abc import Mapping
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from pilot.xds.requests import Request
-from tests.unit.pilot.xds.worlds import CDS, EDS, LDS, RDS, SETS, TYPES, Heard
+from tests.unit.pilot.xds.worlds import CDS, DISCOVERED, EDS, LDS, RDS, SETS, TYPES, VHDS, Heard, route_of
 
 
 class ModelEnvoy:
@@ -22,32 +24,40 @@ class ModelEnvoy:
     def __init__(self, *, delta: bool) -> None:
         self.delta = delta
         self.says: deque[Request] = deque()
-        self.held: dict[str, dict[str, str]] = {CDS: {}, EDS: {}, LDS: {}, RDS: {}}
+        self.held: dict[str, dict[str, str]] = {CDS: {}, EDS: {}, LDS: {}, RDS: {}, VHDS: {}}
         """Type -> name -> text, as accepted."""
-        self.versions: dict[str, dict[str, str]] = {CDS: {}, EDS: {}, LDS: {}, RDS: {}}
+        self.versions: dict[str, dict[str, str]] = {CDS: {}, EDS: {}, LDS: {}, RDS: {}, VHDS: {}}
+        """What it says to hold when it reconnects: of virtual hosts all that it was ever told and not told to be gone, watched or not."""
         self.warming: set[str] = set()
         """New clusters without endpoints: a route to one fails."""
         self.owing: set[str] = set()
         """Clusters whose change must be followed by endpoints."""
         self.watched: dict[str, frozenset[str]] = {EDS: frozenset(), RDS: frozenset()}
+        self.discovering: dict[str, bool] = {}
+        """Route configurations whose virtual hosts it watches -> whether it was given any, until which their listeners warm."""
         self.nonces: dict[str, str] = {}
         self.withheld: deque[Request] = deque()
         self.excused: set[str] = set()
         """New clusters that came in a response which was refused as a whole, until they are live: nobody waits for the CDS answer,
         so routes to them may be there already."""
-        self.started = False
+        self.started = self.discovers = False
         self.broken: list[str] = []
         """References to what is not there, at the moment when a request could have met them."""
 
-    def connect(self) -> None:
+    def connect(self, *, hosts_first: bool = False) -> None:
         """Ask for everything, as at the start or after a lost stream."""
+        for name in [name for name in self.versions[VHDS] if self.discovering.get(route_of(name)) is False]:
+            # A stream lost between a route configuration that was dropped and taken again, and its hosts. Envoy would say that it still
+            # holds them, like one that does: the one moment at which Pilot cannot know better. It takes a listener removed and added in
+            # a few milliseconds, so here it does not happen.
+            del self.versions[VHDS][name]
         self.says.clear()
         self.withheld.clear()
         self.nonces.clear()
         self.owing = {name for name in self.owing if name not in self.held[EDS]}  # the others warm up with the endpoints that Envoy caches
-        for kind in (CDS, EDS, LDS, RDS):
+        for kind in (VHDS, CDS, EDS, LDS, RDS) if hosts_first else (CDS, EDS, LDS, RDS, VHDS):
             names = self.watched.get(kind, frozenset())
-            if kind == CDS or (kind == LDS and self.started) or names:
+            if kind == CDS or (kind == LDS and self.started) or (kind == VHDS and self.discovers) or names:
                 self._ask(kind, names, first=True)
 
     def hear(self, heard: Heard) -> None:
@@ -56,9 +66,13 @@ class ModelEnvoy:
         bad = {name for name, text in texts.items() if text.startswith(("!", "?"))}
         taken = {} if any(texts[name].startswith("!") for name in bad) else {name: text for name, text in texts.items() if name not in bad}
         whole_refused = bool(bad) and not taken
+        untouched = set(self.discovering) if whole_refused else {route_of(name) for name in bad}
         if heard.type == CDS and whole_refused:
             self.excused |= texts.keys() - self.held[CDS].keys()
-        self._apply(heard, taken, bad, nothing=whole_refused)
+        if heard.type == VHDS:
+            self._apply_hosts(heard, texts, untouched, refused=bool(bad))
+        else:
+            self._apply(heard, taken, bad, nothing=whole_refused)
         names_them = heard.type in (CDS, LDS) and not whole_refused  # what Envoy applies one by one it also names
         answer = self._answer(heard, None if not bad else f"Error adding/updating {', '.join(sorted(bad))}" if names_them else "no")
         if heard.type == CDS and self.owing:
@@ -98,10 +112,29 @@ class ModelEnvoy:
                 self.excused.discard(name)
             held[name] = text
             versions[name] = heard.versions.get(name, "")
+            if heard.type == RDS and text == DISCOVERED:
+                self.discovering.setdefault(name, False)
+                if not self.discovers:
+                    self.discovers = True
+                    self._ask(VHDS, frozenset(), first=True)
         if heard.type == CDS:
             self._watch(EDS, frozenset(self.held[CDS]))
         if heard.type == LDS:
             self._watch(RDS, frozenset(_last(text) for text in held.values()))
+
+    def _apply_hosts(self, heard: Heard, texts: Mapping[str, str], untouched: set[str], *, refused: bool) -> None:
+        held, versions = self.held[VHDS], self.versions[VHDS]
+        if not refused:
+            versions.update(heard.versions)
+            for name in heard.removed:
+                versions.pop(name, None)
+        for name in heard.removed:
+            if route_of(name) not in untouched:
+                held.pop(name, None)
+        for name, text in texts.items():
+            if route_of(name) in self.discovering and route_of(name) not in untouched:
+                held[name] = text
+                self.discovering[route_of(name)] = True
 
     def _watch(self, kind: str, names: frozenset[str]) -> None:
         before, self.watched[kind] = self.watched[kind], names
@@ -110,6 +143,10 @@ class ModelEnvoy:
         for name in before - names:
             self.held[kind].pop(name, None)
             self.versions[kind].pop(name, None)
+            if kind == RDS:
+                self.discovering.pop(name, None)
+                for host in [host for host in self.held[VHDS] if route_of(host) == name]:
+                    del self.held[VHDS][host]
         if self.delta:
             self.says.append(Request(TYPES[kind], subscribe=SETS.intern(names - before), unsubscribe=SETS.intern(before - names)))
         else:
@@ -131,15 +168,21 @@ class ModelEnvoy:
             route = self.held[RDS].get(_last(text))
             if not route:
                 continue  # still warming, or answered 404 on purpose
-            cluster = _last(route)
-            if cluster in self.excused:
-                continue
-            if cluster not in self.held[CDS]:
-                self.broken.append(f"listener {name} -> route {_last(text)} -> cluster {cluster}, which is not there")
-            elif cluster in self.warming:
-                self.broken.append(f"listener {name} -> route {_last(text)} -> cluster {cluster}, which is still warming")
-            elif not self.held[EDS].get(cluster):
-                self.broken.append(f"listener {name} -> route {_last(text)} -> cluster {cluster}, which has no endpoints")
+            if route != DISCOVERED:
+                self._follow(f"listener {name} -> route {_last(text)}", _last(route))
+            for host, led in self.held[VHDS].items():
+                if route_of(host) == _last(text):
+                    self._follow(f"listener {name} -> virtual host {host}", _last(led))
+
+    def _follow(self, way: str, cluster: str) -> None:
+        if cluster in self.excused:
+            return
+        if cluster not in self.held[CDS]:
+            self.broken.append(f"{way} -> cluster {cluster}, which is not there")
+        elif cluster in self.warming:
+            self.broken.append(f"{way} -> cluster {cluster}, which is still warming")
+        elif not self.held[EDS].get(cluster):
+            self.broken.append(f"{way} -> cluster {cluster}, which has no endpoints")
 
 
 def _last(text: str) -> str:
@@ -154,5 +197,9 @@ def _text(kind: str, body: bytes) -> str:
         return assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address if assignment.endpoints else ""
     if kind == LDS:
         return Listener.FromString(body).stat_prefix
+    if kind == VHDS:
+        return str(VirtualHost.FromString(body).domains[0])
     route = RouteConfiguration.FromString(body)
+    if route.HasField("vhds"):
+        return DISCOVERED
     return route.virtual_hosts[0].name if route.virtual_hosts else ""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever configuration does, however messages are delayed: no route at the proxy ever leads to a cluster that is not live there, and in
-the end the proxy has the newest of everything that it does not refuse."""
+the end the proxy has the newest of everything that it does not refuse. Of some route configurations it discovers the virtual hosts."""
 
 from __future__ import annotations
 
@@ -15,25 +15,35 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pilot.xds.cache import Epoch
 from pilot.xds.stream import Send, Stream
 from tests.unit.pilot.xds.model_envoy import ModelEnvoy
-from tests.unit.pilot.xds.worlds import CDS, EDS, LDS, RDS, SETS, World, WorldGenerator, decode
+from tests.unit.pilot.xds.worlds import CDS, DISCOVERED, EDS, LDS, RDS, SETS, VHDS, World, WorldGenerator, decode, route_of
 
 CLUSTERS, ROUTES, LISTENERS = "abcd", "rs", "lm"
+PORTS, HOSTS = "78", "xy"
+"""Route configurations of which virtual hosts are discovered, and these. Each has one more, that is always there and right."""
 
 
 @st.composite
-def worlds(draw: st.DrawFn, *, refusals: bool) -> World:
+def worlds(draw: st.DrawFn, *, refusals: bool, discovery: bool) -> World:
     """Consistent configuration: routes lead to clusters that exist and have endpoints. With `refusals`, Envoy refuses some of the rest."""
     names = draw(st.sets(st.sampled_from(CLUSTERS), min_size=1))
     clusters = {name: draw(st.sampled_from("123")) for name in sorted(names)}
-    routes = {}
-    for name in ROUTES:
+
+    def target() -> str:
         refusal = draw(st.sampled_from(["", "", "", "!", "?"])) if refusals else ""
-        routes[name] = f"{refusal}{draw(st.sampled_from('12'))}:{draw(st.sampled_from(sorted(names)))}"
-    used = {text.rpartition(":")[2] for text in routes.values()}
+        return f"{refusal}{draw(st.sampled_from('12'))}:{draw(st.sampled_from(sorted(names)))}"
+
+    routes = {name: target() for name in ROUTES}
+    ports = PORTS if discovery else ""
+    hosts = {f"{port}/{name}": target() for port in ports for name in HOSTS if draw(st.booleans())}
+    hosts |= {f"{port}/*": f"1:{draw(st.sampled_from(sorted(names)))}" for port in ports}
+    used = {text.rpartition(":")[2] for text in (*routes.values(), *hosts.values())}
+    routes |= dict.fromkeys(ports, DISCOVERED)
     for name in sorted(names - used) if refusals else ():
         clusters[name] = draw(st.sampled_from(["", "", "!", "?"])) + clusters[name]
-    listeners = {name: f"{draw(st.sampled_from('12'))}:{draw(st.sampled_from(ROUTES))}" for name in LISTENERS if draw(st.booleans())}
-    return World(clusters, {name: f"10.0.0.{draw(st.integers(1, 3))}" for name in clusters}, listeners, routes)
+    listeners = {
+        name: f"{draw(st.sampled_from('12'))}:{draw(st.sampled_from(ROUTES + ports))}" for name in LISTENERS if draw(st.booleans())
+    }
+    return World(clusters, {name: f"10.0.0.{draw(st.integers(1, 3))}" for name in clusters}, listeners, routes, hosts)
 
 
 class Conversation(RuleBasedStateMachine):
@@ -51,20 +61,20 @@ class Conversation(RuleBasedStateMachine):
 
     @initialize(data=st.data())
     def start(self, data: st.DataObject) -> None:
-        world = data.draw(worlds(refusals=self.refusals))
+        world = data.draw(worlds(refusals=self.refusals, discovery=self.delta))
         self.epoch: Epoch[World, str] = Epoch(world, self.generator, version="1", check=True)
         self.envoy = ModelEnvoy(delta=self.delta)
         self.connect()
 
-    def connect(self) -> None:
+    def connect(self, *, hosts_first: bool = False) -> None:
         self.to_proxy.clear()
         self.pushes.clear()
         self.stream: Stream[World, str] = Stream("proxy", self.epoch, delta=self.delta, sets=SETS)
-        self.envoy.connect()
+        self.envoy.connect(hosts_first=hosts_first)
 
     @rule(data=st.data())
     def configuration_changes(self, data: st.DataObject) -> None:
-        self.change(data.draw(worlds(refusals=self.refusals)))
+        self.change(data.draw(worlds(refusals=self.refusals, discovery=self.delta)))
 
     def change(self, world: World) -> None:
         self.epoch = Epoch(world, self.generator, version=str(self.epoch.number + 1), previous=self.epoch, check=True)
@@ -136,6 +146,12 @@ class Conversation(RuleBasedStateMachine):
             route = world.routes[text.rpartition(":")[2]]
             if route[0] not in "!?":
                 assert held[RDS][text.rpartition(":")[2]] == route
+        watched = {name for name, text in held[RDS].items() if text == DISCOVERED}
+        hosts = {name: text for name, text in world.hosts.items() if route_of(name) in watched}
+        right = {name: text for name, text in hosts.items() if text[0] not in "!?"}
+        assert all(self.envoy.discovering[name] for name in watched), "no listener warms for ever"
+        assert {name: held[VHDS].get(name) for name in right} == right
+        assert held[VHDS].keys() <= hosts.keys(), "what is gone is removed in the end, whatever is refused beside it"
         for name in good:
             assert held[EDS][name] == world.endpoints[name]
         if not any(subscription.trouble for subscription in self.stream.subscriptions.values()):
@@ -145,9 +161,9 @@ class Conversation(RuleBasedStateMachine):
 class Reconnecting(Conversation):
     """Delta only: in state-of-the-world nobody can tell what the proxy holds, so a removal at that moment is not safe."""
 
-    @rule()
-    def the_stream_is_lost(self) -> None:
-        self.connect()
+    @rule(hosts_first=st.booleans())
+    def the_stream_is_lost(self, hosts_first: bool) -> None:
+        self.connect(hosts_first=hosts_first)
 
 
 class Delta(Reconnecting):

@@ -10,21 +10,24 @@ from typing import Any, cast
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 
 from common.config.resource import ResourceKey
-from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from pilot.networking.generator import Generated, GroupKey
 from pilot.xds.cache import Epoch
 from pilot.xds.names import NameSets
 from pilot.xds.requests import Request
 from pilot.xds.stream import Notice, Send, Stream
 
-CDS, EDS, LDS, RDS = "CDS", "EDS", "LDS", "RDS"
-TYPES = {CDS: TYPE_CLUSTER, EDS: TYPE_ENDPOINT, LDS: TYPE_LISTENER, RDS: TYPE_ROUTE}
+CDS, EDS, LDS, RDS, VHDS = "CDS", "EDS", "LDS", "RDS", "VHDS"
+TYPES = {CDS: TYPE_CLUSTER, EDS: TYPE_ENDPOINT, LDS: TYPE_LISTENER, RDS: TYPE_ROUTE, VHDS: TYPE_VIRTUAL_HOST}
 SHORT = {url: short for short, url in TYPES.items()}
 SETS = NameSets()
+DISCOVERED = "discovered"
+"""The text of a route configuration whose virtual hosts are discovered."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class World:
     listeners: Mapping[str, str] = field(default_factory=dict)
     """Listener -> name of its route configuration, after an optional `version:`."""
     routes: Mapping[str, str] = field(default_factory=dict)
-    """Route configuration -> the cluster it leads to, after an optional `version:`."""
+    """Route configuration -> the cluster it leads to, after an optional `version:`; or DISCOVERED."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Virtual host, called `route configuration/name` -> the cluster it leads to, after an optional `version:`."""
 
     def but(self, **changes: Mapping[str, str]) -> World:
         return replace(self, **changes)
@@ -64,9 +69,20 @@ def listener(name: str, text: str) -> bytes:
 
 def route(name: str, text: str) -> bytes:
     message = RouteConfiguration(name=name)
-    if text:
+    if text == DISCOVERED:
+        message.vhds.config_source.ads.SetInParent()
+    elif text:
         message.virtual_hosts.add(name=text)
     return message.SerializeToString(deterministic=True)
+
+
+def virtual_host(name: str, text: str) -> bytes:
+    return VirtualHost(name=name, domains=[text]).SerializeToString(deterministic=True)
+
+
+def route_of(host: str) -> str:
+    """The route configuration of a virtual host."""
+    return host.rpartition("/")[0]
 
 
 def group_key(type_url: str, kind: str, *parts: str) -> GroupKey:
@@ -75,7 +91,7 @@ def group_key(type_url: str, kind: str, *parts: str) -> GroupKey:
 
 
 class WorldGenerator:
-    """CDS and LDS in one group each, EDS and RDS one group for each name. Counts its work."""
+    """CDS and LDS in one group each, EDS and RDS one group for each name, VHDS one for each route configuration. Counts its work."""
 
     def __init__(self) -> None:
         self.generated: list[GroupKey] = []
@@ -84,9 +100,13 @@ class WorldGenerator:
     def plan(self, push: World, proxy: str, type_url: str, names: Collection[str] | None) -> tuple[GroupKey, ...]:
         if names is None:
             return (group_key(type_url, "all"),)
+        if type_url == TYPE_VIRTUAL_HOST:
+            names = [name for name in names if push.routes.get(name) == DISCOVERED]
         return tuple([group_key(type_url, "one", name) for name in sorted(names)])
 
     def _texts(self, push: World, key: GroupKey) -> Mapping[str, str]:
+        if key.type_url == TYPE_VIRTUAL_HOST:
+            return {name: text for name, text in push.hosts.items() if route_of(name) == str(key.parts[0])}
         texts = {TYPE_CLUSTER: push.clusters, TYPE_ENDPOINT: push.endpoints, TYPE_LISTENER: push.listeners, TYPE_ROUTE: push.routes}[
             key.type_url
         ]
@@ -99,7 +119,7 @@ class WorldGenerator:
         self.generated.append(key)
         if key in self.failing:
             raise RuntimeError("this key cannot be generated")
-        make = {TYPE_CLUSTER: cluster, TYPE_ENDPOINT: endpoints, TYPE_LISTENER: listener, TYPE_ROUTE: route}[key.type_url]
+        make = {TYPE_CLUSTER: cluster, TYPE_ENDPOINT: endpoints, TYPE_LISTENER: listener, TYPE_ROUTE: route}.get(key.type_url, virtual_host)
         return tuple(
             Generated(name, make(name, text), (ResourceKey("tests", "default", name),))
             for name, text in sorted(self._texts(push, key).items())
@@ -198,6 +218,7 @@ class Talk:
             (EDS, tuple(n for n, text in world.clusters.items() if not text.startswith("static"))),
             (LDS, ()),
             (RDS, tuple(world.routes)),
+            *([(VHDS, ())] if self.delta and world.hosts else []),
         ):
             if kind in (EDS, RDS) and not names:
                 continue
