@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load assignments: the endpoints of one cluster, grouped by locality, for EDS and for clusters that carry theirs."""
+"""Load assignments: the endpoints of one cluster, grouped by locality, for EDS and for clusters that carry theirs.
+
+Endpoints are half of what a large mesh is sent, so each says only what Envoy or Mixer reads: no weight of 1, and no workload (Istio 1.4 wrote its
+uid; Mixer knows workloads by address and certificate). How to connect stays with each endpoint although the locality has room for it:
+Envoy 1.40 does not look at a locality's metadata again for hosts that it knows.
+"""
 
 from __future__ import annotations
 
@@ -74,12 +79,12 @@ def _add_endpoint(
 ) -> None:
     target = group.lb_endpoints.add()
     set_socket(target.endpoint.address, endpoint.address, endpoint.ports[port.number])
-    target.load_balancing_weight.value = bounded_weight(endpoint.weight)
+    weight = bounded_weight(endpoint.weight)
+    if weight != 1:
+        target.load_balancing_weight.value = weight
     metadata = target.metadata.filter_metadata
     if takes_mtls(endpoint, service, port, policies):
         metadata[TRANSPORT_MATCH].fields[TLS_MODE].string_value = ISTIO
-    if endpoint.workload:
-        metadata["istio"].fields["uid"].string_value = f"kubernetes://{endpoint.workload}.{endpoint.namespace}"
     if endpoint.network:
         metadata["istio"].fields["network"].string_value = endpoint.network
 
