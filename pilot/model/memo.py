@@ -33,6 +33,10 @@ class Memo:
             self._current[key] = value
         return value
 
+    def intern(self, value: V) -> V:
+        """The one object among those equal to `value` that this push or the one before met: equal bytes need be kept once."""
+        return self.get(("interned", value), lambda: value)
+
     def keep(self, place: Hashable, key: Hashable, make: Callable[[], V]) -> V:
         """The value of `key`, however many pushes ago it was asked for, unless the place was given another key since.
 

@@ -133,7 +133,7 @@ class _Builder:
         return _Defaults(
             services=services,
             hosts=tuple(
-                Generated(virtual_host.name, serialize(virtual_host), (service.source,))
+                Generated(virtual_host.name, self._memo.intern(serialize(virtual_host)), (service.source,))
                 for virtual_host, service in zip(virtual_hosts, services, strict=True)
             ),
             domains=tuple(tuple(virtual_host.domains) for virtual_host in virtual_hosts),
@@ -163,7 +163,7 @@ class _Builder:
         virtual_host = VirtualHost(name=self._name(service.hostname))
         virtual_host.domains.extend(service_domains(service, port.number, self._scope.namespace))
         virtual_host.routes.append(default_route(self._scope, service, port))
-        return serialize(virtual_host)
+        return self._memo.intern(serialize(virtual_host))  # other namespaces mostly have the same
 
     def _ruled_host(self, host: str, rule: RoutingRule, domains: tuple[str, ...]) -> Generated:
         virtual_host = self._virtual_host(host, domains, self._routes(rule))

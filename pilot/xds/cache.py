@@ -140,6 +140,11 @@ class Part:
             self._delta = b"".join([frame.wire.delta for frame in self.frames])
         return self._delta
 
+    def forget(self) -> None:
+        """Drop what was joined, unless it is only a reference to the one resource."""
+        if len(self.frames) > 1:
+            self._delta = self._sotw = None
+
     @property
     def sotw(self) -> bytes:
         if self._sotw is None:
@@ -440,6 +445,9 @@ class Epoch(Generic[Push, Proxy]):
     def forget_responses(self) -> None:
         """Everybody has been served: what is asked for again is joined again."""
         self._responses.clear()
+        self._steps.clear()
+        for group in self._groups.values():
+            group.content.forget()
 
     def nonce(self) -> str:
         """Unique in this process: the epoch's number, then a count. The number tells a reader of dumps which snapshot was acknowledged."""

@@ -8,6 +8,7 @@ filter stands in the chain whether or not anything is checked, and routes switch
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -67,12 +68,17 @@ class RouteCheck:
     """Seconds for one question to Mixer."""
 
 
+def script() -> str:
+    """The filter's text without indentation and comments, which every inbound listener would carry; lines keep their numbers."""
+    text = resources.files(__package__).joinpath("check_cache.lua").read_text("utf-8").replace("@CHECK_CLUSTER@", CHECK_CLUSTER)
+    return re.sub(r"^ +(--.*)?|^--.*", "", text, flags=re.MULTILINE)
+
+
 @cache
 def http_filters() -> tuple[hcm_pb2.HttpFilter, ...]:
     """The filter, with its text. Do not change the returned messages."""
-    text = resources.files(__package__).joinpath("check_cache.lua").read_text("utf-8").replace("@CHECK_CLUSTER@", CHECK_CLUSTER)
     lua = lua_pb2.Lua(
-        default_source_code=base_pb2.DataSource(inline_string=text),
+        default_source_code=base_pb2.DataSource(inline_string=script()),
         stat_prefix="mixer",
         # The filter clears the route cache itself, and only when a header operation of Mixer's touched the request.
         clear_route_cache=wrappers_pb2.BoolValue(value=False),
