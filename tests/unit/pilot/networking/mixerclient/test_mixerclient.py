@@ -51,7 +51,7 @@ def test_the_filter_is_one_constant() -> None:
 
 
 def test_both_sides_know_the_same_attributes() -> None:
-    listed = {name: tag for tag, name in re.findall(r'^  \{ "([A-Z])", "([a-z_.]+)",', lua_text(), re.MULTILINE)}
+    listed = {name: tag for tag, name in re.findall(r'^ *\{ "([A-Z])", "([a-z_.]+)",', lua_text(), re.MULTILINE)}
     assert listed | {"request.headers": "M"} == {name: str(tag) for name, tag in FILTER_ATTRIBUTES.items()}
     assert FILTER_ATTRIBUTES["request.headers"] is Tag.ENTRY
 
