@@ -95,11 +95,9 @@ class _Uses:
     def _group(self, group: Group) -> int:
         known = self._groups.get(id(group))
         if known is None:
-            known = 0
-            for frame in group.content.frames:
-                for source in frame.sources:
-                    known |= self.bits.get(source, 0)
-            self._groups[id(group)] = known
+            sources = group.sources
+            shorter = self.bits.keys() & sources if len(sources) < len(self.bits) else [key for key in self.bits if key in sources]
+            known = self._groups[id(group)] = sum(self.bits[key] for key in shorter)
         return known
 
 

@@ -165,11 +165,24 @@ class Part:
 class Group:
     """The resources of one key. `content` is a Part, so that sending a whole group costs no join either."""
 
-    __slots__ = ("asked", "content", "fingerprint", "key", "resources")
+    __slots__ = ("_sources", "asked", "content", "fingerprint", "key", "resources")
 
     def __init__(self, key: GroupKey, fingerprint: Hashable, resources: Mapping[str, Framed], asked: int) -> None:
         self.key, self.fingerprint, self.resources, self.asked = key, fingerprint, resources, asked
         self.content = Part(tuple(resources.values()))
+        self._sources: frozenset[ResourceKey] | None = None
+
+    @property
+    def sources(self) -> frozenset[ResourceKey]:
+        """All objects that its resources were made of."""
+        if self._sources is None:
+            self._sources = frozenset(source for frame in self.content.frames for source in frame.sources)
+        return self._sources
+
+    def same_content(self, fingerprint: Hashable) -> Group:
+        """It was generated again and came out equal, maybe from other objects."""
+        self.fingerprint, self._sources = fingerprint, None
+        return self
 
 
 class View:
@@ -340,8 +353,7 @@ class Epoch(Generic[Push, Proxy]):
                 old.sources = generated.sources
                 resources[generated.name] = old
         if before is not None and same and len(resources) == len(known):
-            before.fingerprint = fingerprint
-            return before
+            return before.same_content(fingerprint)
         group = Group(key, fingerprint, resources, self.number)
         if self._check:
             self._compare(key, group)
