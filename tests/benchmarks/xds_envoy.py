@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from common.mesh.names import TYPE_ENDPOINT, TYPE_VIRTUAL_HOST
-from tests.benchmarks.xds_lab import Lab
+from tests.benchmarks.xds_lab import CLIENT_CORE, SERVER_CORE, Lab
 from tests.benchmarks.xds_secrets import secret_server
 
 ENVOY = Path(sys.executable).parent / "envoy"
@@ -73,6 +74,8 @@ def _envoy(lab: Lab) -> Iterator[None]:
     file.write_text(json.dumps(bootstrap))
     command = (str(ENVOY), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error", "-c", str(file))
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with contextlib.suppress(OSError):  # either core: Galley analyses what it just accepted on the clients' one
+        os.sched_setaffinity(process.pid, {SERVER_CORE, CLIENT_CORE})
     try:
         yield
     finally:
