@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.config.resource import Resource, from_document
-from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE
+from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from pilot.model.proxy import Proxy
 from pilot.model.push import PushContext, Resources
 from pilot.networking.generator import GroupKey, basis, fingerprint, generate, plan
@@ -43,13 +44,15 @@ def chosen(numbers: AbstractSet[int]) -> Resources:
 
 
 def keys(push: PushContext, who: Proxy) -> set[GroupKey]:
-    """Everything that a proxy would ask for, and some names that it would not."""
+    """Everything that a proxy would ask for, whether it discovers virtual hosts or not, and some names that it would not."""
     wildcard = {key for type_url in (TYPE_CLUSTER, TYPE_LISTENER) for key in plan(push, who, type_url, None)}
     clusters = {item.name for key in wildcard if key.type_url == TYPE_CLUSTER for item in generate(push, key)}
     routes = {"80", "9080", "http.80", "http.8080", "unnamed.default.svc.cluster.local:9100", "nobody:1"}
     routes |= {name for name in clusters if name.startswith("inbound")}
     explicit = {key for type_url, names in ((TYPE_ENDPOINT, clusters), (TYPE_ROUTE, routes)) for key in plan(push, who, type_url, names)}
-    return wildcard | explicit
+    discovering = replace(who, discovers_virtual_hosts=True)
+    discovered = {key for type_url in (TYPE_ROUTE, TYPE_VIRTUAL_HOST) for key in plan(push, discovering, type_url, routes)}
+    return wildcard | explicit | discovered
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,7 +74,7 @@ def compare(old: PushContext, new: PushContext, who: Proxy) -> None:
     for key in before | after:
         if fingerprint(old, key) == fingerprint(new, key):
             assert generate(old, key) == generate(new, key), key
-    for type_url in (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE):
+    for type_url in (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST):
         if basis(old, type_url) != basis(new, type_url):
             continue
         for key in before | after:
@@ -79,6 +82,9 @@ def compare(old: PushContext, new: PushContext, who: Proxy) -> None:
                 assert fingerprint(old, key) == fingerprint(new, key), key
         if type_url in (TYPE_CLUSTER, TYPE_LISTENER):
             assert plan(old, who, type_url, None) == plan(new, who, type_url, None)
+        elif type_url == TYPE_VIRTUAL_HOST:
+            discovering = replace(who, discovers_virtual_hosts=True)
+            assert plan(old, discovering, type_url, {"80", "9080"}) == plan(new, discovering, type_url, {"80", "9080"})
         else:
             names = frozenset(item.name for key in before | after if key.type_url == type_url for item in generate(old, key))
             assert plan(old, who, type_url, names) == plan(new, who, type_url, names)
