@@ -63,6 +63,13 @@ def test_pilot_can_read_who_the_proxy_is(short_tmp: Path) -> None:
     assert node["locality"] == {"region": "eu", "zone": "eu-1", "sub_zone": "a"}
 
 
+@pytest.mark.parametrize(("protocol", "discovery"), [("delta", "ADS"), ("sotw", "")])
+def test_a_proxy_on_a_delta_stream_discovers_virtual_hosts(short_tmp: Path, protocol: str, discovery: str) -> None:
+    """Envoy 1.40 has no virtual host discovery in state-of-the-world."""
+    metadata = NodeMetadata(**made(short_tmp, xds_protocol=protocol)["node"]["metadata"])
+    assert discovery == metadata.VIRTUAL_HOST_DISCOVERY
+
+
 def test_each_control_plane_cluster_checks_its_own_parts_spiffe_id(short_tmp: Path) -> None:
     clusters = {cluster["name"]: cluster for cluster in made(short_tmp)["static_resources"]["clusters"]}
     for name, part in ((names.XDS_CLUSTER, "pilot"), (names.CHECK_CLUSTER, "mixer"), (names.REPORT_CLUSTER, "mixer")):

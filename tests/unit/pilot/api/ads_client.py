@@ -17,7 +17,7 @@ from pilot.api.ads import SERVICE
 
 
 class AdsClient:
-    """One stream. `ask` subscribes, `hear` takes the next response, `ack` and `nack` answer the one heard last of its type."""
+    """One stream. `ask` subscribes, `drop` unsubscribes, `hear` takes the next response, `ack` and `nack` answer one."""
 
     def __init__(self, call: grpc.aio.StreamStreamCall[DeltaDiscoveryRequest, DeltaDiscoveryResponse]) -> None:
         self._call = call
@@ -62,6 +62,9 @@ class AdsClient:
             request.node.metadata.update(self._metadata)
             self._node_id = ""
         await self._call.write(request)
+
+    async def drop(self, type_url: str, names: Iterable[str]) -> None:
+        await self._call.write(DeltaDiscoveryRequest(type_url=type_url, resource_names_unsubscribe=list(names)))
 
     async def hear(self, within: float = 5.0) -> DeltaDiscoveryResponse:
         async with asyncio.timeout(within):
