@@ -148,9 +148,17 @@ class ModelEnvoy:
                 for host in [host for host in self.held[VHDS] if route_of(host) == name]:
                     del self.held[VHDS][host]
         if self.delta:
-            self.says.append(Request(TYPES[kind], subscribe=SETS.intern(names - before), unsubscribe=SETS.intern(before - names)))
+            self._change_interest(kind, names - before, before - names)
         else:
             self._ask(kind, names, first=kind not in self.nonces)
+
+    def _change_interest(self, kind: str, more: frozenset[str], fewer: frozenset[str]) -> None:
+        """What was dropped and is wanted again before that was said is asked for: Envoy has forgotten it."""
+        last = self.says[-1] if self.says else None
+        if last is not None and last.type_url == TYPES[kind] and not last.nonce and not last.known:
+            self.says.pop()
+            more, fewer = (last.subscribe - fewer) | more, (last.unsubscribe - more) | fewer
+        self.says.append(Request(TYPES[kind], subscribe=SETS.intern(more), unsubscribe=SETS.intern(fewer)))
 
     def _ask(self, kind: str, names: frozenset[str], *, first: bool) -> None:
         chosen = SETS.intern(names)
