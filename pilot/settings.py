@@ -25,7 +25,11 @@ class PilotSettings(PartSettings):
     push_interval: float = Field(
         0.1, ge=0, description="least seconds between two snapshots, and between two pushes of one type to one proxy"
     )
-    debounce_after: float = Field(0.0, ge=0, description="seconds without a change to wait for before a snapshot; 0: at once when idle")
+    debounce_after: float = Field(
+        0.005,
+        ge=0,
+        description="seconds without a change to wait for before a snapshot, so that what was applied together arrives together; 0: none",
+    )
     debounce_max: float = Field(10.0, gt=0, description="longest wait for quiet, in seconds")
     max_requests_per_second: float = Field(500.0, gt=0, description="new streams a second; more wait their turn")
     write_timeout: float = Field(30.0, gt=0, description="seconds after which a proxy that does not take a response is cut off")

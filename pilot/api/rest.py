@@ -38,7 +38,9 @@ class Rest:
         self._forget()
         if self._moved >= CROWD:
             self._moved = 0
+            gc.unfreeze()
             self._collect()
+            gc.freeze()  # who is connected now stays for long
         await asyncio.to_thread(_trim)
         return True
 
