@@ -466,6 +466,12 @@ class Epoch(Generic[Push, Proxy]):
         return f"{self.number}.{next(self._nonces)}"
 
 
+def since(known: Mapping[str, str], target: View) -> tuple[Part, ...]:
+    """What leads from what a client says to hold, name -> version, to a view."""
+    frames = tuple([frame for frame in target if known.get(frame.name) != frame.version])
+    return (Part(frames),) if frames else ()
+
+
 def _few(parts: list[Part]) -> tuple[Part, ...]:
     """A step of many small parts becomes one, so that its bytes are joined once and not for each stream."""
     return tuple(parts) if len(parts) <= MOST_PARTS else (Part(tuple([frame for part in parts for frame in part.frames])),)

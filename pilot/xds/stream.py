@@ -20,12 +20,12 @@ The order is make before break:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Generic, NamedTuple
 
 from common.config.resource import ResourceKey
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
-from pilot.xds.cache import Epoch, Framed, Part, Response, View
+from pilot.xds.cache import Epoch, Framed, Part, Response, View, since
 from pilot.xds.generator import Proxy, Push
 from pilot.xds.nack import Isolation
 from pilot.xds.names import EMPTY, NameSets
@@ -275,8 +275,13 @@ class Stream(Generic[Push, Proxy]):
         self.wake_at = NEVER
         for type_url in ORDER:
             subscription = self.subscriptions.get(type_url)
-            if subscription is None or (type_url == TYPE_VIRTUAL_HOST and self._may_name_routes(now)):
+            if subscription is None:
                 continue
+            if type_url == TYPE_VIRTUAL_HOST and TYPE_ROUTE not in self.subscriptions and now < self._resumes_until:
+                self.wake_at = self._resumes_until  # until then none of those that it holds is known to be gone
+                continue
+            if type_url == TYPE_ROUTE and (sent := self._forgotten(now)) is not None:
+                return sent
             if type_url == TYPE_LISTENER and self._under_trial(now):
                 return None
             self._look(subscription)
@@ -303,12 +308,14 @@ class Stream(Generic[Push, Proxy]):
                 return True
         return False
 
-    def _may_name_routes(self, now: float) -> bool:
-        """Whether a proxy that reconnected may still say which route configurations it has: until then none of their hosts is gone."""
-        if TYPE_ROUTE in self.subscriptions or now >= self._resumes_until:
-            return False
-        self.wake_at = self._resumes_until
-        return True
+    def _forgotten(self, now: float) -> Send | None:
+        """Before a route configuration that the proxy dropped and wants again: else, were the stream lost now, it would say to hold its hosts."""
+        hosts = self.subscriptions.get(TYPE_VIRTUAL_HOST)
+        if hosts is None or hosts.view is None or hosts.routes is hosts.forgotten:
+            return None
+        again, hosts.forgotten = hosts.routes - hosts.forgotten, hosts.routes
+        names = tuple([frame.name for frame in hosts.view if frame.name.rpartition("/")[0] in again])
+        return self._send(hosts, hosts.view, (), names, now, unasked=False) if names else None
 
     def _look(self, subscription: Subscription) -> View:
         if subscription.target is None:
@@ -365,7 +372,7 @@ class Stream(Generic[Push, Proxy]):
     def _changes(self, subscription: Subscription, target: View) -> tuple[tuple[Part, ...], tuple[str, ...]]:
         """What is new for the client, and the names to call removed. Changes nothing: it may not be the time to send it."""
         if subscription.known is not None:
-            parts = _since(subscription.known, target)
+            parts = since(subscription.known, target)
         else:
             parts = self.epoch.step(subscription.view, target)
         removed: tuple[str, ...] = ()
@@ -466,7 +473,7 @@ class Stream(Generic[Push, Proxy]):
                 del subscription.ghosts[name]
         subscription.view = target
         subscription.known = None
-        subscription.asked = subscription.resend = subscription.routes = EMPTY
+        subscription.asked = subscription.resend = subscription.routes = subscription.forgotten = EMPTY
         subscription.owed = False
 
     def _follow_with_endpoints(self, names: frozenset[str]) -> None:
@@ -478,13 +485,15 @@ class Stream(Generic[Push, Proxy]):
         else:  # the very set of the part, if it can be: streams that share it share the response too
             endpoints.resend = endpoints.resend | names if endpoints.resend else names
 
-    def _follow_with_virtual_hosts(self, routes: frozenset[str]) -> None:
+    def _follow_with_virtual_hosts(self, routes: frozenset[str], *, held: bool = False) -> None:
+        """`held`: the proxy may have these route configurations, and use the virtual hosts that it was sent."""
         virtual_hosts = self.subscriptions.get(TYPE_VIRTUAL_HOST)
         if virtual_hosts is None:
             self._routes_due = self._routes_due | routes if self._routes_due else routes
         else:
             virtual_hosts.target = None
             virtual_hosts.routes = virtual_hosts.routes | routes
+            virtual_hosts.forgotten = virtual_hosts.forgotten | routes if held else virtual_hosts.forgotten - routes
 
     def _trial(self, subscription: Subscription, target: View, now: float) -> Send | None:
         """The next batch of suspects, once the answer to the one before is in."""
@@ -499,6 +508,8 @@ class Stream(Generic[Push, Proxy]):
         parts = (Part(batch),)
         if subscription.type_url == TYPE_CLUSTER:
             self._follow_with_endpoints(parts[0].eds_names)
+        elif subscription.type_url == TYPE_ROUTE:  # those that came after the refused response found nobody who waited for them
+            self._follow_with_virtual_hosts(frozenset(frame.name for frame in batch), held=True)
         send = self._send(subscription, target, parts, (), now, unasked=True, trial=frozenset(frame.name for frame in batch))
         trouble.sent(send.nonce)
         return send
@@ -584,8 +595,3 @@ class Stream(Generic[Push, Proxy]):
 
 def _differs(old: Framed | None, new: Framed) -> bool:
     return old is None or old.version != new.version
-
-
-def _since(known: Mapping[str, str], target: View) -> tuple[Part, ...]:
-    frames = tuple([frame for frame in target if known.get(frame.name) != frame.version])
-    return (Part(frames),) if frames else ()

@@ -53,6 +53,7 @@ class Subscription:
         "acked_view",
         "asked",
         "error",
+        "forgotten",
         "gate",
         "ghosts",
         "known",
@@ -86,6 +87,8 @@ class Subscription:
         """Names to send unasked whether changed or not: endpoints after their cluster."""
         self.routes = EMPTY
         """Virtual hosts: the route configurations that the client asked for (again). Envoy does not ask for their hosts: all are sent."""
+        self.forgotten = EMPTY
+        """Those of `routes` of which no hosts need be called removed before they are sent again."""
         self.ghosts: dict[str, Framed | None] = {}
         """Clusters: gone from the target but still at the client, because something there may refer to them, in the form that it has
         (None: not known). Endpoints: of such clusters, in the form that was sent last."""

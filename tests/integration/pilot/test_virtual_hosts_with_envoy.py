@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from common.config.resource import Resource
 from common.mesh.names import TYPE_CLUSTER, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from common.registration.reporter import Verdict
 from pilot.api.discovery import Discovery
+from pilot.model.proxy import Proxy
+from pilot.model.push import PushContext
 from pilot.networking import generator
+from pilot.networking.generator import Generated, GroupKey
+from pilot.xds.generator import Generator
 from pilot.xds.requests import Request
 from pilot.xds.stream import Stream
 from pilot.xds.subscription import SyncState
@@ -83,8 +88,31 @@ class Mesh:
         return resources_of(SETTINGS, *services, *rules)
 
 
-def new_pilot(address: str = "127.0.0.1:0") -> Pilot:
-    return Pilot(address, Discovery(generator, check=True))
+def new_pilot(address: str = "127.0.0.1:0", maker: Generator[PushContext, Proxy] = generator) -> Pilot:
+    return Pilot(address, Discovery(maker, check=True))
+
+
+class Spoiling:
+    """The generator, but for one port it makes a route configuration that Envoy refuses."""
+
+    def __init__(self, port: int) -> None:
+        self._port = str(port)
+
+    plan = staticmethod(generator.plan)
+    fingerprint = staticmethod(generator.fingerprint)
+
+    def generate(self, push: PushContext, key: GroupKey, /) -> tuple[Generated, ...]:
+        return tuple(
+            made._replace(body=self._spoilt) if key.type_url == TYPE_ROUTE and made.name == self._port else made
+            for made in generator.generate(push, key)
+        )
+
+    @property
+    def _spoilt(self) -> bytes:
+        configuration = RouteConfiguration(name=self._port)
+        for name in "ab":
+            configuration.virtual_hosts.add(name=name, domains=["*"])
+        return configuration.SerializeToString()
 
 
 @contextlib.asynccontextmanager
@@ -94,9 +122,9 @@ async def discovering(folder: Path, pilot: Pilot) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def serving(mesh: Mesh, folder: Path) -> AsyncIterator[Pilot]:
+async def serving(mesh: Mesh, folder: Path, maker: Generator[PushContext, Proxy] = generator) -> AsyncIterator[Pilot]:
     """A Pilot with this mesh and one proxy that discovers virtual hosts."""
-    async with new_pilot().running() as pilot:
+    async with new_pilot(maker=maker).running() as pilot:
         pilot.serve(mesh.resources())
         await pilot.discovery.until_published()
         async with discovering(folder, pilot):
@@ -211,6 +239,19 @@ async def test_a_host_that_takes_a_domain_of_another_is_not_to_blame_for_a_refus
             held = pilot.connection.stream.subscriptions[TYPE_VIRTUAL_HOST].trouble
             assert held is not None
             await eventually(lambda: [name.partition("/")[2].partition(".")[0] for name in held.held] == ["c"] and not held.is_trying)
+
+
+async def test_a_port_added_beside_a_refused_route_configuration_is_served(two: Mesh, tmp_path: Path) -> None:
+    """Envoy stops at the one that it refuses, and the virtual hosts of those after it come before anything waits for them."""
+    bad = free_port()
+    async with serving(two, tmp_path, Spoiling(bad)) as pilot, backend("c") as c:
+        await eventually(asks(two, "a").answers("a"))
+        ports = {bad, *(free_port() for _ in range(5))}
+        more = replace(two, services={**two.services, **{f"c{port}": (port, c) for port in ports}})
+        pilot.serve(more.resources())
+        for port in ports - {bad}:
+            await eventually(asks(more, f"c{port}").answers("c"), within=2)
+        assert pilot.state(TYPE_ROUTE) is SyncState.REJECTED
 
 
 async def test_the_first_update_of_a_port_may_hold_something_refused(two: Mesh, tmp_path: Path) -> None:

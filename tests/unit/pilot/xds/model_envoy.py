@@ -35,6 +35,8 @@ class ModelEnvoy:
         self.watched: dict[str, frozenset[str]] = {EDS: frozenset(), RDS: frozenset()}
         self.discovering: dict[str, bool] = {}
         """Route configurations whose virtual hosts it watches -> whether it was given any, until which their listeners warm."""
+        self.late: set[str] = set()
+        """Route configurations that were in a response which was refused as a whole."""
         self.nonces: dict[str, str] = {}
         self.withheld: deque[Request] = deque()
         self.excused: set[str] = set()
@@ -46,11 +48,11 @@ class ModelEnvoy:
 
     def connect(self, *, hosts_first: bool = False) -> None:
         """Ask for everything, as at the start or after a lost stream."""
-        for name in [name for name in self.versions[VHDS] if self.discovering.get(route_of(name)) is False]:
-            # A stream lost between a route configuration that was dropped and taken again, and its hosts. Envoy would say that it still
-            # holds them, like one that does: the one moment at which Pilot cannot know better. It takes a listener removed and added in
-            # a few milliseconds, so here it does not happen.
+        for name in [name for name in self.versions[VHDS] if route_of(name) in self.late and not self.discovering.get(route_of(name))]:
+            # A route configuration was refused because of another, its virtual hosts came and found nobody, and the stream was lost when it
+            # came again. Envoy says to hold them; Pilot cannot know better, nor call them removed before: Envoy may have taken part of it.
             del self.versions[VHDS][name]
+        self.late.clear()
         self.says.clear()
         self.withheld.clear()
         self.nonces.clear()
@@ -67,6 +69,8 @@ class ModelEnvoy:
         taken = {} if any(texts[name].startswith("!") for name in bad) else {name: text for name, text in texts.items() if name not in bad}
         whole_refused = bool(bad) and not taken
         untouched = set(self.discovering) if whole_refused else {route_of(name) for name in bad}
+        if heard.type == RDS and whole_refused:
+            self.late |= texts.keys()
         if heard.type == CDS and whole_refused:
             self.excused |= texts.keys() - self.held[CDS].keys()
         if heard.type == VHDS:

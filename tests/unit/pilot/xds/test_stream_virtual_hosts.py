@@ -98,15 +98,39 @@ def test_those_of_a_dropped_route_configuration_are_called_removed() -> None:
 
 
 def test_a_route_configuration_dropped_and_asked_for_in_one_go_brings_them_again() -> None:
+    """First those from before are called removed: if the stream is lost now, Envoy must not say that it holds them."""
+    again = [Heard(VHDS, (), ("9080/*", "9080/x")), Heard(RDS, ("9080",)), Heard(VHDS, ("9080/*", "9080/x"))]
     one = talk().connected()
     one.drops(RDS, "9080")
     one.asks(RDS, "9080")
-    assert [one.hears(), one.hears()] == [Heard(RDS, ("9080",)), Heard(VHDS, ("9080/*", "9080/x"))]
+    assert [one.hears(), one.hears(), one.hears()] == again
     one.acks(RDS)
     one.acks(VHDS)
     assert one.hears() is None
     one.asks(RDS, "9080")  # Envoy merges both into this
+    assert [one.hears(), one.hears(), one.hears()] == again
+    one.acks(RDS)
+    one.acks(VHDS)
+    assert one.hears() is None
+
+
+def test_a_route_configuration_refused_for_another_brings_its_hosts_again() -> None:
+    """Those that came after the refused response found no route configuration that waits for them."""
+    one = talk()
+    one.asks(RDS, "80")
+    one.hears()
+    one.asks(VHDS)
+    one.hears()
+    one.acks(RDS)
+    one.acks(VHDS)
+    one.asks(RDS, "9080", "inbound")
+    assert [one.hears(), one.hears()] == [Heard(RDS, ("9080", "inbound")), Heard(VHDS, ("9080/*", "9080/x"))]
+    one.nacks(RDS, "no")
+    one.acks(VHDS)
     assert [one.hears(), one.hears()] == [Heard(RDS, ("9080",)), Heard(VHDS, ("9080/*", "9080/x"))]
+    one.acks(RDS)
+    one.acks(VHDS)
+    assert one.hears() == Heard(RDS, ("inbound",))
 
 
 def test_a_changed_host_is_sent_alone_and_a_removed_one_called_removed() -> None:
