@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Envoy as far as the order of discovery matters to it: clusters that warm until their endpoints come, routes that need live clusters,
 acknowledgements that are withheld while clusters warm, refusals that apply nothing (`!`) or all but the bad ones (`?`), and virtual hosts that
-are asked for once and applied to a route configuration together or not at all."""
+are asked for once and applied to a route configuration together or not at all, no two with one domain."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ModelEnvoy:
         if heard.type == CDS and whole_refused:
             self.excused |= texts.keys() - self.held[CDS].keys()
         if heard.type == VHDS:
-            self._apply_hosts(heard, texts, untouched, refused=bool(bad))
+            bad |= self._apply_hosts(heard, texts, untouched, refused=bool(bad))
         else:
             self._apply(heard, taken, bad, nothing=whole_refused)
         names_them = heard.type in (CDS, LDS) and not whole_refused  # what Envoy applies one by one it also names
@@ -126,19 +126,27 @@ class ModelEnvoy:
         if heard.type == LDS:
             self._watch(RDS, frozenset(_last(text) for text in held.values()))
 
-    def _apply_hosts(self, heard: Heard, texts: Mapping[str, str], untouched: set[str], *, refused: bool) -> None:
+    def _apply_hosts(self, heard: Heard, texts: Mapping[str, str], untouched: set[str], *, refused: bool) -> set[str]:
+        """Route configuration by route configuration but those `untouched`. Returns the hosts refused because two would have one domain."""
         held, versions = self.held[VHDS], self.versions[VHDS]
-        if not refused:
+        clashing: set[str] = set()
+        for route in self.discovering.keys() - untouched:
+            new = {name: text for name, text in texts.items() if route_of(name) == route}
+            after = {name: text for name, text in held.items() if route_of(name) == route and name not in heard.removed} | new
+            if len({domain(text) for text in after.values()}) < len(after):
+                clashing |= new.keys()
+                continue
+            for name in heard.removed:
+                if route_of(name) == route:
+                    held.pop(name, None)
+            if new:
+                held.update(new)
+                self.discovering[route] = True
+        if not (refused or clashing):
             versions.update(heard.versions)
             for name in heard.removed:
                 versions.pop(name, None)
-        for name in heard.removed:
-            if route_of(name) not in untouched:
-                held.pop(name, None)
-        for name, text in texts.items():
-            if route_of(name) in self.discovering and route_of(name) not in untouched:
-                held[name] = text
-                self.discovering[route_of(name)] = True
+        return clashing
 
     def _watch(self, kind: str, names: frozenset[str]) -> None:
         before, self.watched[kind] = self.watched[kind], names
@@ -195,6 +203,11 @@ class ModelEnvoy:
             self.broken.append(f"{way} -> cluster {cluster}, which is still warming")
         elif not self.held[EDS].get(cluster):
             self.broken.append(f"{way} -> cluster {cluster}, which has no endpoints")
+
+
+def domain(text: str) -> str:
+    """A virtual host's, in the place of a version."""
+    return text.lstrip("!?").partition(":")[0]
 
 
 def _last(text: str) -> str:

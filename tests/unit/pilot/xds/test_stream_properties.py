@@ -14,12 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pilot.xds.cache import Epoch
 from pilot.xds.stream import Send, Stream
-from tests.unit.pilot.xds.model_envoy import ModelEnvoy
+from tests.unit.pilot.xds.model_envoy import ModelEnvoy, domain
 from tests.unit.pilot.xds.worlds import CDS, DISCOVERED, EDS, LDS, RDS, SETS, VHDS, World, WorldGenerator, decode, route_of
 
 CLUSTERS, ROUTES, LISTENERS = "abcd", "rs", "lm"
-PORTS, HOSTS = "78", "xy"
-"""Route configurations of which virtual hosts are discovered, and these. Each has one more, that is always there and right."""
+PORTS, HOSTS = "78", {"x": "12", "y": "23", "z": "34"}
+"""Route configurations of which virtual hosts are discovered, and these with the domains that they may have. They can take each other's, but not
+trade them, which they could not do one by one. Each route configuration has one more virtual host, that is always there and right."""
 
 
 @st.composite
@@ -28,20 +29,27 @@ def worlds(draw: st.DrawFn, *, refusals: bool, discovery: bool) -> World:
     names = draw(st.sets(st.sampled_from(CLUSTERS), min_size=1))
     clusters = {name: draw(st.sampled_from("123")) for name in sorted(names)}
 
-    def target() -> str:
+    def target(version: str) -> str:
         refusal = draw(st.sampled_from(["", "", "", "!", "?"])) if refusals else ""
-        return f"{refusal}{draw(st.sampled_from('12'))}:{draw(st.sampled_from(sorted(names)))}"
+        return f"{refusal}{version}:{draw(st.sampled_from(sorted(names)))}"
 
-    routes = {name: target() for name in ROUTES}
+    routes = {name: target(draw(st.sampled_from("12"))) for name in ROUTES}
     ports = PORTS if discovery else ""
-    hosts = {f"{port}/{name}": target() for port in ports for name in HOSTS if draw(st.booleans())}
-    hosts |= {f"{port}/*": f"1:{draw(st.sampled_from(sorted(names)))}" for port in ports}
+    hosts = {}
+    for port in ports:
+        taken: set[str] = set()
+        for name, domains in HOSTS.items():
+            if draw(st.sampled_from([True, True, False])):
+                chosen = draw(st.sampled_from([each for each in domains if each not in taken]))
+                taken.add(chosen)
+                hosts[f"{port}/{name}"] = target(chosen)
+    hosts |= {f"{port}/*": f"*:{draw(st.sampled_from(sorted(names)))}" for port in ports}
     used = {text.rpartition(":")[2] for text in (*routes.values(), *hosts.values())}
     routes |= dict.fromkeys(ports, DISCOVERED)
     for name in sorted(names - used) if refusals else ():
         clusters[name] = draw(st.sampled_from(["", "", "!", "?"])) + clusters[name]
     listeners = {
-        name: f"{draw(st.sampled_from('12'))}:{draw(st.sampled_from(ROUTES + ports))}" for name in LISTENERS if draw(st.booleans())
+        name: f"{draw(st.sampled_from('12'))}:{draw(st.sampled_from(ROUTES + ports + ports))}" for name in LISTENERS if draw(st.booleans())
     }
     return World(clusters, {name: f"10.0.0.{draw(st.integers(1, 3))}" for name in clusters}, listeners, routes, hosts)
 
@@ -114,6 +122,11 @@ class Conversation(RuleBasedStateMachine):
             assert not self.envoy.broken, self.envoy.broken
 
     @invariant()
+    def nothing_is_refused_that_is_right(self) -> None:
+        if hasattr(self, "stream") and not self.refusals:
+            assert not any(subscription.trouble for subscription in self.stream.subscriptions.values())
+
+    @invariant()
     def pushes_keep_their_distance(self) -> None:
         for times in self.pushes.values():
             assert all(later - earlier >= 0.1 - 1e-9 for earlier, later in pairwise(times))
@@ -149,6 +162,9 @@ class Conversation(RuleBasedStateMachine):
         watched = {name for name, text in held[RDS].items() if text == DISCOVERED}
         hosts = {name: text for name, text in world.hosts.items() if route_of(name) in watched}
         right = {name: text for name, text in hosts.items() if text[0] not in "!?"}
+        for name in hosts.keys() - right.keys():  # what it had before is still there, and still has its domain
+            kept = {(route_of(name), domain(held[VHDS][name]))} if name in held[VHDS] else set()
+            right = {name: text for name, text in right.items() if (route_of(name), domain(text)) not in kept}
         assert all(self.envoy.discovering[name] for name in watched), "no listener warms for ever"
         assert {name: held[VHDS].get(name) for name in right} == right
         assert held[VHDS].keys() <= hosts.keys(), "what is gone is removed in the end, whatever is refused beside it"
