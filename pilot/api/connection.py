@@ -24,9 +24,10 @@ from pilot.model.proxy import Proxy
 from pilot.model.push import PushContext
 from pilot.xds.cache import Epoch
 from pilot.xds.nack import Refusal
+from pilot.xds.notices import Acked, Converged, Expired, Nacked, Refused
 from pilot.xds.queue import NEVER
 from pilot.xds.requests import Request
-from pilot.xds.stream import Acked, Converged, Expired, Nacked, Refused, Send, Stream
+from pilot.xds.stream import Send, Stream
 
 Conversation = Stream[PushContext, Proxy]
 Write = Callable[[bytes], Awaitable[None]]

@@ -22,7 +22,7 @@ from common.config.resource import ResourceKey
 from common.telemetry.tracing import continued, tracer
 from pilot.metrics import TYPE_LABEL
 from pilot.xds.cache import Part
-from pilot.xds.stream import Acked, Refused
+from pilot.xds.notices import Acked, Refused
 
 MOST_PROXIES = 200
 MOST_TRACES = 16  # changes merged into one push that get spans; a storm of changes is not traced one by one

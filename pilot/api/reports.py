@@ -14,7 +14,7 @@ from common.config.resource import ResourceKey
 from common.registration.reporter import Verdict
 from pilot.metrics import TYPE_LABEL
 from pilot.xds.cache import Part
-from pilot.xds.stream import Refused
+from pilot.xds.notices import Refused
 
 REJECTED = "Rejected"
 MOST_SHOWN = 3  # refusals in one message

@@ -23,12 +23,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Generic, NamedTuple
 
-from common.config.resource import ResourceKey
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from pilot.xds.cache import Epoch, Framed, Part, Response, View, since
 from pilot.xds.generator import Proxy, Push
 from pilot.xds.nack import Isolation
 from pilot.xds.names import EMPTY, NameSets
+from pilot.xds.notices import Acked, Converged, Expired, Nacked, Notice, Refused
 from pilot.xds.queue import INTERVAL, NEVER
 from pilot.xds.requests import Request
 from pilot.xds.subscription import ORDER, REMOVED_AT_ONCE, WILDCARD, Sent, Subscription
@@ -45,53 +45,6 @@ class Send(NamedTuple):
     payload: bytes
     unasked: bool
     resources: int
-
-
-class Acked(NamedTuple):
-    """The proxy accepted these parts of a response."""
-
-    type_url: str
-    nonce: str
-    parts: tuple[Part, ...]
-    epoch: int
-    seconds: float
-    """From sending to the answer."""
-
-
-class Nacked(NamedTuple):
-    """The proxy refused a response; which resource is at fault is not known yet unless a `Refused` follows."""
-
-    type_url: str
-    nonce: str
-    message: str
-
-
-class Refused(NamedTuple):
-    """The proxy refuses exactly this resource. It is held back until it changes."""
-
-    type_url: str
-    name: str
-    version: str
-    sources: tuple[ResourceKey, ...]
-    message: str
-    since: int = 0
-    """See `Refusal.since`."""
-
-
-class Expired(NamedTuple):
-    """An answer to something that was never sent, or was answered before."""
-
-    type_url: str
-    nonce: str
-
-
-class Converged(NamedTuple):
-    """The proxy has everything of this epoch but what it refuses."""
-
-    epoch: int
-
-
-Notice = Acked | Nacked | Refused | Expired | Converged
 
 
 class Stream(Generic[Push, Proxy]):

@@ -17,7 +17,7 @@ from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_ROUTE
 from common.telemetry.tracing import recent_spans, set_up_tracing
 from pilot.api.propagation import MOST_PROXIES, Propagation
 from pilot.xds.cache import Framed, Part
-from pilot.xds.stream import Acked, Refused
+from pilot.xds.notices import Acked, Refused
 
 REVIEWS = ResourceKey("istio/networking/v1alpha3/virtualservices", "default", "reviews")
 OTHER = ResourceKey("istio/networking/v1alpha3/destinationrules", "default", "other")

@@ -12,7 +12,7 @@ from common.mesh.names import TYPE_ROUTE
 from common.registration.reporter import Verdict
 from pilot.api.reports import Reports
 from pilot.xds.cache import Framed, Part
-from pilot.xds.stream import Refused
+from pilot.xds.notices import Refused
 
 REVIEWS = ResourceKey("istio/networking/v1alpha3/virtualservices", "default", "reviews")
 RATINGS = ResourceKey("istio/networking/v1alpha3/virtualservices", "default", "ratings")

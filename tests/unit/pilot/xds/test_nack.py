@@ -7,7 +7,7 @@ import pytest
 
 from pilot.xds.cache import Framed
 from pilot.xds.nack import Isolation
-from pilot.xds.stream import Acked, Nacked, Refused
+from pilot.xds.notices import Acked, Nacked, Refused
 from pilot.xds.subscription import SyncState
 from tests.unit.pilot.xds.worlds import CDS, EDS, RDS, TYPES, Heard, Talk, World
 

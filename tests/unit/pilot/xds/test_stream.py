@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from pilot.xds.stream import Acked, Converged, Expired
+from pilot.xds.notices import Acked, Converged, Expired
 from pilot.xds.subscription import SyncState
 from tests.unit.pilot.xds.worlds import CDS, EDS, LDS, RDS, TYPES, Heard, Talk, World
 

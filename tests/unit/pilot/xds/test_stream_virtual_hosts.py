@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from common.config.resource import ResourceKey
-from pilot.xds.stream import Converged, Refused
+from pilot.xds.notices import Converged, Refused
 from pilot.xds.subscription import SyncState
 from tests.unit.pilot.xds.test_stream import versions
 from tests.unit.pilot.xds.worlds import CDS, DISCOVERED, EDS, LDS, RDS, TYPES, VHDS, Heard, Talk, World

@@ -19,8 +19,9 @@ from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_R
 from pilot.networking.generator import Generated, GroupKey
 from pilot.xds.cache import Epoch
 from pilot.xds.names import NameSets
+from pilot.xds.notices import Notice
 from pilot.xds.requests import Request
-from pilot.xds.stream import Notice, Send, Stream
+from pilot.xds.stream import Send, Stream
 
 CDS, EDS, LDS, RDS, VHDS = "CDS", "EDS", "LDS", "RDS", "VHDS"
 TYPES = {CDS: TYPE_CLUSTER, EDS: TYPE_ENDPOINT, LDS: TYPE_LISTENER, RDS: TYPE_ROUTE, VHDS: TYPE_VIRTUAL_HOST}
