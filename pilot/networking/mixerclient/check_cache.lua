@@ -14,6 +14,7 @@ local MOST_CONTEXTS, MOST_EPOCHS, MOST_SHAPES = 512, 2, 64
 local RATE_WINDOW = 1000 -- milliseconds over which a quota's use is counted
 local PREFETCH_FROM = 10 -- uses in that window; a limit below this is never held in advance, so that no worker starves another
 local CLOSED = 100 -- milliseconds for which an exhausted quota is not asked for again
+local RENEWAL_TIMEOUT, RENEWAL_PAUSE = 500, 5000 -- milliseconds for a question before its time, and until the next one if that fails
 local ABSENT = "-"
 
 ---------------------------------------------------------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ local function keep_answer(store, view, answer, now)
   if #store.shapes >= MOST_SHAPES then
     store.shapes, store.answers = {}, Memory.new(GENERATION)
   end
-  answer.expires = now + answer.lasts
+  answer.expires, answer.renew = now + answer.lasts, now + answer.lasts / 2
   store.answers:put(key_of(known_shape(store.shapes, answer.shape), view), answer)
 end
 
@@ -492,12 +493,12 @@ end
 
 -- Sends what `body_of` makes and waits. A broken connection is tried once more, because Mixer may have closed an idle one as the question
 -- left; its deduplication id keeps quota from being charged twice.
-local function ask(handle, context, store, body_of)
+local function ask(handle, context, store, body_of, timeout)
   local problem
   for _ = 1, 3 do
     local body = body_of()
     local call = { [":method"] = "POST", [":path"] = PATH, [":authority"] = "mixer" }
-    local headers, text = handle:httpCall(CLUSTER, call, body, { timeout_ms = context.timeout, send_xff = false })
+    local headers, text = handle:httpCall(CLUSTER, call, body, { timeout_ms = timeout or context.timeout, send_xff = false })
     local status = headers[":status"]
     if status == "200" then
       local answer = parse(text or "")
@@ -518,11 +519,11 @@ local function ask(handle, context, store, body_of)
   return unavailable(problem)
 end
 
-local function ask_check(handle, context, service, uid, store, needed)
+local function ask_check(handle, context, service, uid, store, needed, timeout)
   local dedup = needed and dedup_id(handle)
   return ask(handle, context, store, function()
     return question(view_of(handle, context, service, uid), store, needed, dedup)
-  end)
+  end, timeout)
 end
 
 local function ask_verdicts(handle, context, store, unknown)
@@ -630,6 +631,20 @@ local function fail(handle, context, failure)
   end
 end
 
+-- An answer past half its life is asked for again by one request, while the others go on with it. So what is asked for steadily survives a
+-- Mixer that is away for the other half; at the end of its life it would fail with the first request. Without an answer it goes on, too.
+local function renewed(handle, context, service, uid, store, answer, now)
+  answer.renew = now + RENEWAL_PAUSE
+  local fresh = ask_check(handle, context, service, uid, store, nil, math.min(context.timeout, RENEWAL_TIMEOUT))
+  if fresh.failure then
+    count(handle, "total_remote_call_errors", 1)
+    return nil
+  end
+  count_miss(handle, now)
+  keep_answer(store, view_of(handle, context, service, uid), fresh, handle:timestamp())
+  return fresh
+end
+
 -- The Report takes a checked request without a note for one that was answered from the cache.
 local function check(handle, context, service, uid)
   local now = handle:timestamp()
@@ -649,6 +664,13 @@ local function check(handle, context, service, uid)
     end
   end
   local answer = find_answer(store, view, now)
+  if answer and not needed and now >= answer.renew then
+    local fresh = renewed(handle, context, service, uid, store, answer, now)
+    if fresh then
+      note(handle, "check.cache_hit", false)
+      return apply(handle, fresh)
+    end
+  end
   if answer then
     local taken, name = true, nil
     if needed and not answer.denial and not answer.direct then

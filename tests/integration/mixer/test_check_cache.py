@@ -81,6 +81,29 @@ async def test_an_answer_lasts_as_long_as_mixer_says(mesh: Mesh, mixer: Scripted
     assert len(mixer.asked) == 2
 
 
+async def test_an_answer_past_half_its_life_is_renewed_by_one_request(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
+    mixer.decide = lambda bag, quotas: by("user", valid_duration=4.0)
+    await mesh.get(host.closed)
+    await asyncio.sleep(2.1)
+    mixer.decide = lambda bag, quotas: by("user", valid_duration=4.0, status_code=Code.PERMISSION_DENIED)
+    assert [(await mesh.get(host.closed)).status_code for _ in range(3)] == [403, 403, 403]
+    assert len(mixer.asked) == 2
+
+
+async def test_an_answer_that_cannot_be_renewed_holds_to_its_end(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
+    mixer.decide = lambda bag, quotas: by("user", valid_duration=4.0)
+    await mesh.get(host.closed)
+    await asyncio.sleep(2.1)
+    await mixer.stop()
+    try:
+        assert [(await mesh.get(host.closed)).status_code for _ in range(3)] == [200, 200, 200]
+        await asyncio.sleep(2)
+        assert (await mesh.get(host.closed)).status_code == 503
+    finally:
+        await mixer.start()
+    assert (await mesh.get(host.closed)).status_code == 200
+
+
 async def test_an_answer_is_used_as_often_as_mixer_says(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
     mixer.decide = lambda bag, quotas: by("user", valid_use_count=3)
     for _ in range(8):
