@@ -26,7 +26,7 @@ class PilotSettings(PartSettings):
         0.1, ge=0, description="least seconds between two snapshots, and between two pushes of one type to one proxy"
     )
     debounce_after: float = Field(
-        0.005,
+        0.002,
         ge=0,
         description="seconds without a change to wait for before a snapshot, so that what was applied together arrives together; 0: none",
     )

@@ -115,7 +115,7 @@ class Mesh:
         """All four types, following the names as Envoy does."""
         clusters = {item.name: cluster_pb2.Cluster.FromString(item.body) for item in self.generated(proxy, TYPE_CLUSTER)}
         listeners = {item.name: listener_pb2.Listener.FromString(item.body) for item in self.generated(proxy, TYPE_LISTENER)}
-        eds = [cluster.eds_cluster_config.service_name for cluster in clusters.values() if cluster.type == cluster_pb2.Cluster.EDS]
+        eds = [cluster.name for cluster in clusters.values() if cluster.type == cluster_pb2.Cluster.EDS]
         raw = {
             "clusters": self.generated(proxy, TYPE_CLUSTER),
             "listeners": self.generated(proxy, TYPE_LISTENER),

@@ -211,7 +211,11 @@ class Discovery:
             check=self._check,
             on_error=self._generation_failed,
         )
-        epoch.prepare(wanted, previous)
+        gc.disable()  # a large build would be interrupted by walks over everything, each 0.1 s in which nobody is served
+        try:
+            epoch.prepare(wanted)
+        finally:
+            gc.enable()
         return epoch
 
     @staticmethod

@@ -85,7 +85,6 @@ def _set_discovery(cluster: Cluster, view: ServiceView, port: Port, labels: dict
         cluster.type = Cluster.ORIGINAL_DST
     else:
         cluster.type = Cluster.EDS
-        cluster.eds_cluster_config.service_name = cluster.name
         set_ads(cluster.eds_cluster_config.eds_config)
 
 
@@ -110,10 +109,7 @@ def _set_tls(cluster: Cluster, view: ServiceView, port: Port, name: ClusterName,
         match.name = "tlsMode-istio"
         match.match.fields[TLS_MODE].string_value = ISTIO
         tls.mutual_upstream(match.transport_socket, sni=name.sni, sans=_identities(view), http2=http2)
-        plain = cluster.transport_socket_matches.add()
-        plain.name = "tlsMode-disabled"
-        plain.match.SetInParent()
-        tls.raw_upstream(plain.transport_socket)
+        # Other endpoints get the cluster's own transport socket, which is plaintext; Istio spells that out as a second match.
 
 
 def _identities(view: ServiceView) -> list[tls.Matcher]:

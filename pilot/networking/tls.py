@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from functools import cache
 
 from envoy.config.core.v3 import base_pb2, config_source_pb2
-from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 
 from common.config.kinds.networking import TLSSettings
@@ -106,11 +105,6 @@ def originated_upstream(socket: base_pb2.TransportSocket, settings: TLSSettings,
     _set_sni(context, settings.sni)
     socket.name = TLS_SOCKET
     pack(context, socket.typed_config)
-
-
-def raw_upstream(socket: base_pb2.TransportSocket) -> None:
-    socket.name = "envoy.transport_sockets.raw_buffer"
-    pack(raw_buffer_pb2.RawBuffer(), socket.typed_config)
 
 
 def mutual_downstream(socket: base_pb2.TransportSocket, *, trust_domains: Iterable[str]) -> None:

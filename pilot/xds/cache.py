@@ -257,10 +257,17 @@ class Epoch(Generic[Push, Proxy]):
         self._bases: dict[str, Hashable] = {}
         self.unchanged = self._unchanged(previous)
         """Types of which no view differs from the epoch before."""
-        self._groups: dict[GroupKey, Group] = {}
-        self._before: dict[GroupKey, Group] = previous._survivors() if previous is not None else {}
-        self._views: dict[tuple[GroupKey, ...], View] = {}
-        self._views_before: dict[tuple[GroupKey, ...], View] = previous._views if previous is not None else {}
+        self._groups: dict[str, dict[GroupKey, Group]] = {type_url: {} for type_url in TYPES}
+        self._before: dict[str, dict[GroupKey, Group]] = {}
+        self._views: dict[str, dict[tuple[GroupKey, ...], View]] = {type_url: {} for type_url in TYPES}
+        self._views_before: dict[str, dict[tuple[GroupKey, ...], View]] = previous._views if previous is not None else {}
+        for type_url in TYPES:
+            if previous is None:
+                continue
+            if type_url in self.unchanged:  # shared, not copied: what either of the two adds is right for both
+                self._groups[type_url], self._views[type_url] = previous._groups[type_url], previous._views[type_url]
+            else:
+                self._before[type_url] = previous._survivors(type_url)
         self._plans: dict[int, tuple[tuple[GroupKey, ...], View]] = {}
         self._steps: dict[Any, tuple[Any, Any]] = {}
         self._responses: dict[Any, tuple[Any, Response]] = {}
@@ -274,18 +281,15 @@ class Epoch(Generic[Push, Proxy]):
             return frozenset()
         return frozenset(type_url for type_url, basis in self._bases.items() if previous._bases.get(type_url) == basis)
 
-    def prepare(self, wanted: Iterable[tuple[Proxy, str, frozenset[str] | None]], previous: Epoch[Push, Proxy] | None) -> None:
+    def prepare(self, wanted: Iterable[tuple[Proxy, str, frozenset[str] | None]]) -> None:
         """Make all these views, so that nobody waits for them later. Those of unchanged types are taken over as they are."""
-        if previous is not None and self.unchanged:
-            self._groups.update({key: group for key, group in previous._groups.copy().items() if key.type_url in self.unchanged})
-            self._views.update({plan: view for plan, view in previous._views.copy().items() if plan and plan[0].type_url in self.unchanged})
         for proxy, type_url, names in wanted:
             if type_url not in self.unchanged:
                 self.view(proxy, type_url, names)
 
-    def _survivors(self) -> dict[GroupKey, Group]:
-        kept = {key: group for key, group in self._before.items() if group.asked > self.number - FORGET_AFTER}
-        kept.update(self._groups)
+    def _survivors(self, type_url: str) -> dict[GroupKey, Group]:
+        kept = {key: group for key, group in self._before.get(type_url, {}).items() if group.asked > self.number - FORGET_AFTER}
+        kept.update(self._groups[type_url].copy())  # in one step: streams may still be served from this epoch
         return kept
 
     # -- what a proxy should have ---------------------------------------------------------------------------------------------------
@@ -296,12 +300,13 @@ class Epoch(Generic[Push, Proxy]):
         remembered = self._plans.get(id(plan))
         if remembered is not None and remembered[0] is plan:
             return remembered[1]
-        view = self._views.get(plan)
+        views = self._views[type_url]
+        view = views.get(plan)
         if view is None:
             groups = tuple([self._group(key) for key in plan])
-            before = self._views_before.get(plan)
+            before = self._views_before[type_url].get(plan) if self._views_before else None
             view = before if before is not None and _same(before.groups, groups) else View(groups)
-            self._views[plan] = view
+            views[plan] = view
         if len(plan) > MOST_PARTS:  # hashing it took longer than finding it by identity; keeping it alive keeps its id its own
             self._plans[id(plan)] = (plan, view)
         return view
@@ -318,10 +323,12 @@ class Epoch(Generic[Push, Proxy]):
         return restricted
 
     def _group(self, key: GroupKey) -> Group:
-        group = self._groups.get(key)
+        groups = self._groups[key.type_url]
+        group = groups.get(key)
         if group is not None:
             return group
-        before = self._before.get(key)
+        known = self._before.get(key.type_url)
+        before = known.get(key) if known is not None else None
         try:
             group = self._resolve(key, before)
         except ImpureGenerator:
@@ -332,7 +339,7 @@ class Epoch(Generic[Push, Proxy]):
             self._on_error(key, error)
             group = before or Group(key, None, {}, self.number)
         group.asked = self.number
-        self._groups[key] = group
+        groups[key] = group
         return group
 
     def _resolve(self, key: GroupKey, before: Group | None) -> Group:
@@ -458,8 +465,9 @@ class Epoch(Generic[Push, Proxy]):
         """Everybody has been served: what is asked for again is joined again."""
         self._responses.clear()
         self._steps.clear()
-        for group in self._groups.values():
-            group.content.forget()
+        for groups in self._groups.values():
+            for group in tuple(groups.values()):
+                group.content.forget()
 
     def nonce(self) -> str:
         """Unique in this process: the epoch's number, then a count. The number tells a reader of dumps which snapshot was acknowledged."""

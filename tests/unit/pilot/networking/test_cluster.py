@@ -58,10 +58,9 @@ def sans(found: tls_pb2.UpstreamTlsContext) -> list[str]:
 
 def test_mutual_tls_is_automatic_where_the_endpoint_understands_it() -> None:
     found = cluster(SERVICE, WORKLOAD)
-    assert not found.HasField("transport_socket")
-    secure, plain = found.transport_socket_matches
-    assert secure.match.fields["tlsMode"].string_value == "istio" and not plain.match.fields
-    assert plain.transport_socket.name == "envoy.transport_sockets.raw_buffer"
+    assert not found.HasField("transport_socket"), "others get Envoy's default, plaintext"
+    (secure,) = found.transport_socket_matches
+    assert secure.match.fields["tlsMode"].string_value == "istio"
     tls = context(secure.transport_socket)
     assert tls.sni == f"outbound_.80_._.{HOST}"
     assert list(tls.common_tls_context.alpn_protocols) == ["istio"]
