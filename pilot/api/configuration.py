@@ -34,6 +34,7 @@ TRIGGERS: Final = {
 }
 INBOUND: Final = {"endpoint": "eds", "service": "svc", "config": "config"}
 PAUSE = 0.2  # seconds between two writes
+AFTERWARDS = 0.05  # seconds from a change to the write, so that proxies get it first
 SHARE_OF_TIME = 0.05  # of one thread, for writing the last good set while configuration keeps changing
 
 Named = Mapping[str, Resource[Any]]
@@ -185,6 +186,7 @@ class Configuration:
         loop = asyncio.get_running_loop()
         while True:
             await self._dirty.wait()
+            await asyncio.sleep(AFTERWARDS)
             self._dirty.clear()
             began = loop.time()
             self._writing = asyncio.ensure_future(asyncio.to_thread(self._write_all, self._take_unwritten()))
