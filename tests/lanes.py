@@ -42,7 +42,7 @@ LINT = (
     Lane("types", 150, _tool("mypy")),
 )
 UNIT = Lane("unit", 120, _pytest("-n", "2", "tests/unit"))
-INTEGRATION = Lane("integration", 240, _pytest("tests/integration"))
+INTEGRATION = Lane("integration", 280, _pytest("tests/integration"))
 WHEELS = Lane("wheels", 120, _pytest("tests/e2e/test_wheels.py"))
 
 
