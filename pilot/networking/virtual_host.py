@@ -133,7 +133,7 @@ class _Builder:
         return _Defaults(
             services=services,
             hosts=tuple(
-                Generated(virtual_host.name, self._memo.intern(serialize(virtual_host)), (service.source,))
+                self._memo.intern(Generated(virtual_host.name, serialize(virtual_host), (service.source,)))
                 for virtual_host, service in zip(virtual_hosts, services, strict=True)
             ),
             domains=tuple(tuple(virtual_host.domains) for virtual_host in virtual_hosts),
@@ -167,7 +167,7 @@ class _Builder:
 
     def _ruled_host(self, host: str, rule: RoutingRule, domains: tuple[str, ...]) -> Generated:
         virtual_host = self._virtual_host(host, domains, self._routes(rule))
-        return Generated(virtual_host.name, serialize(virtual_host), (rule.key,))
+        return self._memo.intern(Generated(virtual_host.name, serialize(virtual_host), (rule.key,)))
 
     def _virtual_host(self, host: str, domains: Iterable[str], routes: list[Route]) -> VirtualHost:
         virtual_host = VirtualHost(name=self._name(host))

@@ -26,12 +26,14 @@ from pilot.xds.generator import Generator, Grounded, Proxy, Push
 
 if TYPE_CHECKING:
     from common.config.resource import ResourceKey
-    from pilot.networking.generator import GroupKey
+    from pilot.networking.generator import Generated, GroupKey
 
 MOST_PARTS = 4
 MOST_REMEMBERED = 20_000  # steps and small responses of one epoch; proxies that come and go must not fill the memory
 FORGET_AFTER = 8  # epochs in which no stream asked for a group
 LOOK_AGAIN = 64  # epochs after which even unchanged types are looked at, so that what departed proxies needed is forgotten
+SHARED = frozenset({TYPE_CLUSTER, TYPE_VIRTUAL_HOST})
+"""Types of which namespaces mostly have the same resources."""
 TYPES = (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST)
 
 
@@ -179,9 +181,10 @@ class Group:
             self._sources = frozenset(source for frame in self.content.frames for source in frame.sources)
         return self._sources
 
-    def same_content(self, fingerprint: Hashable) -> Group:
+    def same_content(self, fingerprint: Hashable, resources: Mapping[str, Framed]) -> Group:
         """It was generated again and came out equal, maybe from other objects."""
-        self.fingerprint, self._sources = fingerprint, None
+        self.fingerprint, self.resources, self._sources = fingerprint, resources, None
+        self.content.frames = tuple(resources.values())
         return self
 
 
@@ -269,6 +272,7 @@ class Epoch(Generic[Push, Proxy]):
             else:
                 self._before[type_url] = previous._survivors(type_url)
         self._plans: dict[int, tuple[tuple[GroupKey, ...], View]] = {}
+        self._frames: dict[int, tuple[Generated, Framed]] = {}
         self._steps: dict[Any, tuple[Any, Any]] = {}
         self._responses: dict[Any, tuple[Any, Response]] = {}
         self._nonces = itertools.count(1)
@@ -355,16 +359,24 @@ class Epoch(Generic[Push, Proxy]):
             old = known.get(generated.name)
             if old is None or not old.wire.holds(generated.body):
                 same = False
-                resources[generated.name] = Framed(key.type_url, generated.name, generated.body, generated.sources)
+                resources[generated.name] = self._frame(key.type_url, generated)
             else:
-                old.sources = generated.sources
-                resources[generated.name] = old
+                resources[generated.name] = old if old.sources == generated.sources else self._frame(key.type_url, generated)
         if before is not None and same and len(resources) == len(known):
-            return before.same_content(fingerprint)
+            return before.same_content(fingerprint, resources)
         group = Group(key, fingerprint, resources, self.number)
         if self._check:
             self._compare(key, group)
         return group
+
+    def _frame(self, type_url: str, generated: Generated) -> Framed:
+        """One object for all groups that were handed the very same resource. (The memory of the snapshot keeps these alive anyway.)"""
+        if type_url not in SHARED:
+            return Framed(type_url, generated.name, generated.body, generated.sources)
+        known = self._frames.get(id(generated))
+        if known is None:
+            known = self._frames[id(generated)] = (generated, Framed(type_url, generated.name, generated.body, generated.sources))
+        return known[1]
 
     def _compare(self, key: GroupKey, group: Group) -> None:
         again = {generated.name: generated.body for generated in self._generator.generate(self.push, key)}
