@@ -155,6 +155,14 @@ async def test_envoy_serves_with_our_certificate_and_follows_renewal(citadel: Ru
         path = await stack.enter_async_context(sds_server(identity, folder=tmp_path / "sds"))
         assert path.stat().st_mode & 0o777 == 0o600
         assert path.parent.stat().st_mode & 0o777 == 0o700
+        renewed = asyncio.Event()
+        serials: list[str] = []
+
+        def note(material: KeyMaterial) -> None:
+            serials.append(material.serial)
+            renewed.set()
+
+        identity.subscribe(note)
         began = asyncio.get_running_loop().time()
         process = await stack.enter_async_context(envoy(bootstrap(path, port, api_type), tmp_path))
 
@@ -164,14 +172,7 @@ async def test_envoy_serves_with_our_certificate_and_follows_renewal(citadel: Ru
         assert body.endswith(b"over mTLS")
         assert spiffe_id == "spiffe://cluster.local/ns/bookinfo/sa/bookinfo-reviews"
 
-        renewed = asyncio.Event()
-        serials: list[str] = []
-
-        def note(material: KeyMaterial) -> None:
-            serials.append(material.serial)
-            renewed.set()
-
-        identity.subscribe(note)
+        renewed.clear()  # a slow start may have met the first renewal already
         await asyncio.wait_for(renewed.wait(), 15)  # half of 4 s
         for _ in range(300):
             body, _, second = await ask(port, caller)
