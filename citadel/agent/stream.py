@@ -8,6 +8,7 @@ a refusal stay silent until something changes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Generic, NamedTuple, TypeVar
 
@@ -33,7 +34,7 @@ class Refusal(NamedTuple):
     message: str
 
 
-class _Stream(Generic[Request, Response]):
+class _Stream(ABC, Generic[Request, Response]):
     """What both variants share: who asked, what was sent, what is under way."""
 
     def __init__(self, secrets: Secrets) -> None:
@@ -78,8 +79,9 @@ class _Stream(Generic[Request, Response]):
         self._under_way = str(self._count)
         return self._under_way
 
+    @abstractmethod
     def _next(self) -> Response | None:
-        raise NotImplementedError
+        """What to send now, if anything."""
 
 
 class StateOfTheWorld(_Stream[DiscoveryRequest, DiscoveryResponse]):

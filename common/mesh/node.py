@@ -51,6 +51,6 @@ class NodeMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     OUTBOUND_BIND_ADDRESS: str = ""
     """NONE mode only: the loopback address on which this proxy's outbound listeners are bound."""
     VIRTUAL_HOST_DISCOVERY: Literal["", "ADS"] = ""
-    """`ADS`: this proxy takes the virtual hosts of outbound routes one by one (VHDS over delta ADS, Envoy 1.37 or newer)."""
+    """`ADS`: this proxy takes the virtual hosts of outbound routes one by one (VHDS over delta ADS, as Envoy 1.40 has it)."""
     APPLICATION_ADDRESS: str = ""
     """NONE mode only: the loopback address on which the application itself listens (inbound listeners are bound on the node's ip)."""

@@ -14,15 +14,13 @@ from typing import Any
 import httpx
 
 from common.config.resource import ResourceKey
-from common.lifecycle.grpc import bind_grpc, grpc_server
 from common.lifecycle.http import address_of, bind
 from common.registration.reporter import Verdict
-from pilot.api.ads import AggregatedDiscovery
 from pilot.api.connection import Connection
 from pilot.api.discovery import Discovery
 from pilot.api.reports import Reports
-from pilot.xds.queue import Admission
 from pilot.xds.subscription import SyncState
+from tests.running_discovery import running_discovery
 
 ABSENT = ("sds-grpc", "mixer-check", "mixer-report")
 """Clusters that generated listeners name, and nobody serves here."""
@@ -47,18 +45,8 @@ class Pilot:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Pilot]:
         reports = Reports(self._report, lambda key: "1")
-        server = grpc_server()
-        admission = Admission(rate=1000, burst=1000)
-        server.add_generic_rpc_handlers((AggregatedDiscovery(self.discovery, reports, trust_domain="cluster.local", admission=admission),))
-        self.address = bind_grpc(server, self.address, None)
-        await server.start()
-        task = asyncio.create_task(self.discovery.run())
-        try:
+        async with running_discovery(self.discovery, reports, (self.address, None)) as (self.address,):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await server.stop(0)
 
     @property
     def connection(self) -> Connection:

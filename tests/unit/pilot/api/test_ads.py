@@ -13,14 +13,13 @@ import grpc.aio
 import pytest
 
 from common.identity.tls import grpc_server_credentials
-from common.lifecycle.grpc import bind_grpc, grpc_server
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT
-from pilot.api.ads import SERVICE, AggregatedDiscovery
+from pilot.api.ads import SERVICE
 from pilot.api.connection import synchronization
 from pilot.api.discovery import Discovery
 from pilot.api.reports import Reports
-from pilot.xds.queue import Admission
 from tests.running_citadel import identity_of, new_authority, part_identity
+from tests.running_discovery import running_discovery
 from tests.unit.pilot.api.ads_client import AdsClient
 from tests.unit.pilot.xds.worlds import World, WorldGenerator
 
@@ -48,20 +47,10 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
-        server = grpc_server()
         reports = Reports(lambda key, **_: None, lambda key: None)
-        handler = AggregatedDiscovery(self.discovery, reports, trust_domain="cluster.local", admission=Admission(rate=1000, burst=1000))
-        server.add_generic_rpc_handlers((handler,))
-        self.tls = bind_grpc(server, "127.0.0.1:0", grpc_server_credentials(part_identity(AUTHORITY, "pilot")))
-        self.plain = bind_grpc(server, "127.0.0.1:0", None)
-        await server.start()
-        task = asyncio.create_task(self.discovery.run())
-        try:
+        secure = ("127.0.0.1:0", grpc_server_credentials(part_identity(AUTHORITY, "pilot")))
+        async with running_discovery(self.discovery, reports, secure, ("127.0.0.1:0", None)) as (self.tls, self.plain):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await server.stop(0)
 
 
 @pytest.fixture

@@ -29,6 +29,16 @@ def hosts(**changes: str) -> World:
     return WORLD.but(hosts={**WORLD.hosts, **{f"80/{name}": text for name, text in changes.items()}})
 
 
+def discovering() -> Talk:
+    """A proxy that heard route configuration 80 and its virtual hosts, and has not answered yet."""
+    one = talk()
+    one.asks(RDS, "80")
+    one.hears()
+    one.asks(VHDS)
+    one.hears()
+    return one
+
+
 def held(talk: Talk) -> dict[str, dict[str, str]]:
     return {kind: versions(talk, kind) for kind in (CDS, EDS, LDS, RDS, VHDS)}
 
@@ -62,11 +72,7 @@ def test_those_of_a_route_configuration_that_was_not_asked_for_are_left_out() ->
 
 
 def test_those_of_a_route_configuration_asked_for_later_follow_at_once_and_unasked() -> None:
-    one = talk()
-    one.asks(RDS, "80")
-    one.hears()
-    one.asks(VHDS)
-    one.hears()
+    one = discovering()
     one.asks(RDS, "9080")
     assert one.hears() == Heard(RDS, ("9080",))
     assert one.hears() == Heard(VHDS, ("9080/*", "9080/x")), "although the first answer is not acknowledged: the listener warms"
@@ -74,11 +80,7 @@ def test_those_of_a_route_configuration_asked_for_later_follow_at_once_and_unask
 
 
 def test_a_route_configuration_that_is_not_discovered_brings_nothing() -> None:
-    one = talk()
-    one.asks(RDS, "80")
-    one.hears()
-    one.asks(VHDS)
-    one.hears()
+    one = discovering()
     one.asks(RDS, "inbound")
     assert one.hears() == Heard(RDS, ("inbound",))
     one.acks(RDS)
@@ -116,11 +118,7 @@ def test_a_route_configuration_dropped_and_asked_for_in_one_go_brings_them_again
 
 def test_a_route_configuration_refused_for_another_brings_its_hosts_again() -> None:
     """Those that came after the refused response found no route configuration that waits for them."""
-    one = talk()
-    one.asks(RDS, "80")
-    one.hears()
-    one.asks(VHDS)
-    one.hears()
+    one = discovering()
     one.acks(RDS)
     one.acks(VHDS)
     one.asks(RDS, "9080", "inbound")
@@ -161,11 +159,7 @@ def test_pushes_keep_their_distance_and_the_newest_wins() -> None:
 
 
 def test_what_a_new_route_configuration_brings_does_not_wait_for_the_pace() -> None:
-    one = talk()
-    one.asks(RDS, "80")
-    one.hears()
-    one.asks(VHDS)
-    one.hears()
+    one = discovering()
     one.acks(RDS)
     one.acks(VHDS)
     one.world(hosts(x="b"))
