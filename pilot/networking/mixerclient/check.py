@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-from google.protobuf import any_pb2, json_format, struct_pb2, wrappers_pb2
+from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
 
 from common.mesh.names import CHECK_CLUSTER
 from pilot.networking.mixerclient.service import MeshService
@@ -89,9 +89,15 @@ def http_filters() -> tuple[hcm_pb2.HttpFilter, ...]:
 def per_route(check: RouteCheck) -> dict[str, any_pb2.Any]:
     """`typed_per_filter_config` of a route, virtual host or route configuration (the most specific one wins as a whole).
 
-    The filter parses a context once per worker and knows it again by `id`, so equal contexts have equal ids.
+    The filter parses a context once per worker and knows it again by `id`, so equal contexts have equal ids. Do not change the message.
     """
-    context: dict[str, object] = {
+    return {FILTER_NAME: _per_route(check)}
+
+
+@lru_cache(maxsize=4096)
+def _per_route(check: RouteCheck) -> any_pb2.Any:
+    """Remembered, because a change of the mesh's settings makes the routes of every workload anew, mostly with the same data."""
+    context: dict[str, Any] = {
         "check": check.check,
         "direction": check.direction,
         "services": [{"host": s.host, "name": s.name, "namespace": s.namespace, "uid": s.uid} for s in check.services],
@@ -100,10 +106,10 @@ def per_route(check: RouteCheck) -> dict[str, any_pb2.Any]:
         context |= {"failOpen": check.fail_open, "epoch": check.epoch, "timeout": round(check.timeout * 1000)}
         context["quotas"] = [_quota(rule) for rule in check.quotas]
     settings = struct_pb2.Struct()
-    json_format.ParseDict(context, settings)
+    settings.update(context)
     identity = hashlib.blake2s(settings.SerializeToString(deterministic=True), digest_size=12).hexdigest()
     settings.fields["id"].string_value = identity
-    return {FILTER_NAME: packed(lua_pb2.LuaPerRoute(filter_context=settings))}
+    return packed(lua_pb2.LuaPerRoute(filter_context=settings))
 
 
 def _quota(rule: QuotaRule) -> dict[str, object]:
