@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
+from common.checkprotocol.script import check_script_digest
 from common.mesh.names import SERVICE_DOMAIN
 from common.mesh.node import InterceptionMode, NodeId, NodeMetadata, ProxyType
 from pilot.model.labels import label_set
@@ -30,6 +31,8 @@ class Proxy:
     locality: str = ""
     discovers_virtual_hosts: bool = False
     """It gets the virtual hosts of outbound routes as resources of their own (VHDS) instead of inside the route configuration."""
+    holds_script: bool = False
+    """It has the check filter's text, the very one that this Pilot would send."""
     view: Hashable = field(init=False, repr=False, compare=False)
     """Everything but its name and account, as one value: proxies that are alike in it are planned for once."""
 
@@ -44,6 +47,7 @@ class Proxy:
             self.application_address,
             self.locality,
             self.discovers_virtual_hosts,
+            self.holds_script,
         )
         object.__setattr__(self, "view", view)
 
@@ -76,4 +80,5 @@ class Proxy:
             application_address=(metadata.APPLICATION_ADDRESS or "127.0.0.1") if none else "127.0.0.1",
             locality=locality,
             discovers_virtual_hosts=delta and metadata.VIRTUAL_HOST_DISCOVERY == "ADS",
+            holds_script=check_script_digest() == metadata.CHECK_SCRIPT,
         )

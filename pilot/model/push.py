@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from common.checkprotocol.epoch import POLICY_COLLECTIONS
 from common.config.kinds.authentication import MESH_POLICY, PEER_AUTHENTICATION, POLICY
-from common.config.kinds.mesh import MESH_CONFIG
+from common.config.kinds.mesh import MESH_CONFIG, MeshConfig
 from common.config.kinds.mixer import QUOTA_SPEC, QUOTA_SPEC_BINDING
 from common.config.kinds.networking import DESTINATION_RULE, GATEWAY, SIDECAR, VIRTUAL_SERVICE
 from common.config.resource import Resource, ResourceKey
@@ -75,21 +75,19 @@ class PushContext:
         mesh = self.mesh
         self.catalog = self._unless_changed(
             SERVICE_COLLECTIONS,
+            lambda of: (of.trustDomain, of.defaultServiceExportTo),
             lambda old: old.catalog,
-            lambda: ServiceCatalog(
-                self.digested,
-                mesh,
-                previous.catalog if previous is not None else None,
-                self._changed,
-            ),
+            lambda: ServiceCatalog(self.digested, mesh, previous.catalog if previous is not None else None, self._changed),
         )
         self.routing = self._unless_changed(
             (VIRTUAL_SERVICE.collection,),
+            lambda of: of.defaultVirtualServiceExportTo,
             lambda old: old.routing,
             lambda: RoutingRules(self.digested[VIRTUAL_SERVICE.collection], default_export=mesh.defaultVirtualServiceExportTo),
         )
         self.destinations = self._unless_changed(
             (DESTINATION_RULE.collection,),
+            lambda of: (of.rootNamespace, of.defaultDestinationRuleExportTo),
             lambda old: old.destinations,
             lambda: DestinationRules(
                 self.digested[DESTINATION_RULE.collection], root=mesh.rootNamespace, default_export=mesh.defaultDestinationRuleExportTo
@@ -97,14 +95,19 @@ class PushContext:
         )
         self.sidecars = self._unless_changed(
             (SIDECAR.collection,),
+            lambda of: of.rootNamespace,
             lambda old: old.sidecars,
             lambda: Sidecars(resources.get(SIDECAR.collection, {}).values(), root=mesh.rootNamespace),
         )
         self.gateways = self._unless_changed(
-            (GATEWAY.collection,), lambda old: old.gateways, lambda: Gateways(resources.get(GATEWAY.collection, {}).values())
+            (GATEWAY.collection,),
+            lambda of: None,
+            lambda old: old.gateways,
+            lambda: Gateways(resources.get(GATEWAY.collection, {}).values()),
         )
         self.peer_policies = self._unless_changed(
             _AUTHENTICATION,
+            lambda of: of.rootNamespace,
             lambda old: old.peer_policies,
             lambda: PeerPolicies(
                 peer_authentications=resources.get(PEER_AUTHENTICATION.collection, {}).values(),
@@ -113,7 +116,8 @@ class PushContext:
                 root=mesh.rootNamespace,
             ),
         )
-        self.authentication_digest = combine(self.digests[name] for name in (*_AUTHENTICATION, MESH_CONFIG.collection))
+        self.authentication_digest = combine((*(self.digests[name] for name in _AUTHENTICATION), mesh.rootNamespace.encode()))
+        self.locality_digest = value_digest(mesh.localityLbSetting)
         self.policy_versions = tuple(
             sorted(
                 (name, resource.key.mcp_name, resource.metadata.resourceVersion)
@@ -164,10 +168,16 @@ class PushContext:
         known = self._serving.get(namespace)
         return known if known is not None else self._serving.setdefault(namespace, self.catalog.serving_digest(namespace))
 
-    def _unless_changed(self, collections: tuple[str, ...], take: Callable[[PushContext], T], make: Callable[[], T]) -> T:
-        """The previous snapshot's index if nothing that it was made of changed (MeshConfig belongs to every index)."""
+    def _unless_changed(
+        self,
+        collections: tuple[str, ...],
+        settings: Callable[[MeshConfig], object],
+        take: Callable[[PushContext], T],
+        make: Callable[[], T],
+    ) -> T:
+        """The previous snapshot's index if nothing that it was made of changed: neither the objects nor the `settings` of the mesh."""
         old = self._previous
-        if old is not None and not any(self._changed[name] for name in (*collections, MESH_CONFIG.collection)):
+        if old is not None and not any(self._changed[name] for name in collections) and settings(old.mesh) == settings(self.mesh):
             return take(old)
         return make()
 

@@ -28,6 +28,7 @@ class Seen:
         self.namespace, self.imports = namespace, imports
         self._destinations = destinations
         self._found: dict[Service, HostRule | None] = {}
+        self._routed: dict[int, tuple[Service, ...]] = {}
         chosen: dict[str, Service] = {}
         for service in services:
             if service.private and service.namespace != namespace:
@@ -47,6 +48,13 @@ class Seen:
             for number in dict.fromkeys(port.number for port in service.ports):
                 found.setdefault(number, []).append(service)
         return {number: tuple(services) for number, services in found.items()}
+
+    def routed_on_port(self, number: int) -> tuple[Service, ...]:
+        known = self._routed.get(number)
+        if known is None:
+            ports = ((service, service.port(number)) for service in self.by_port.get(number, ()))
+            known = self._routed[number] = tuple(service for service, port in ports if port is not None and port.is_routed)
+        return known
 
     @cached_property
     def wildcard_services(self) -> tuple[Service, ...]:
@@ -89,6 +97,10 @@ class Scope:
     def on_port(self, number: int) -> tuple[Service, ...]:
         """Services that have this port."""
         return self._seen.by_port.get(number, ())
+
+    def routed_on_port(self, number: int) -> tuple[Service, ...]:
+        """Services whose requests on this port may be routed one by one."""
+        return self._seen.routed_on_port(number)
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -80,6 +80,11 @@ class Port:
     protocol: Protocol
     target_port: int | str = 0
 
+    @property
+    def is_routed(self) -> bool:
+        """Requests on it may be routed one by one: it is HTTP, or may turn out to be."""
+        return self.protocol.is_http or self.protocol is Protocol.UNSUPPORTED
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Service:

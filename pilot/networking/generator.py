@@ -13,7 +13,8 @@ so a key holds only what really changes the output:
 * outbound listeners are keyed by scope and interception mode; in NONE mode also by the address on which they are bound;
 * inbound resources are keyed by the services that select the workload (ports), the mutual-TLS mode of each port, and the addresses of
   listener and application; replicas share them in REDIRECT mode, because their applications listen on 127.0.0.1 alike;
-* gateway resources are keyed by the Gateways that select the proxy.
+* gateway resources are keyed by the Gateways that select the proxy;
+* listeners that check are keyed also by whether the proxy holds the check filter's text: then they refer to it.
 
 `plan` must be asked again after every push: the groups of a proxy change with configuration.
 """
@@ -69,7 +70,7 @@ def plan(push: PushContext, proxy: Proxy, type_url: str, names: Collection[str] 
         scope = push.scope(proxy.namespace, router=proxy.type == "router")
         if not isinstance(names, frozenset):
             return _endpoints(scope, locality, names or ())
-        key = ("endpoints", push.mesh_digest, scope.targets_digest, locality, names)
+        key = ("endpoints", scope.targets_digest, locality, names)
         return push.memo.get(key, lambda: _endpoints(scope, locality, names))
     return ()
 
@@ -84,9 +85,9 @@ def _clusters(push: PushContext, proxy: Proxy) -> Iterator[groups.Group]:
 def _listeners(push: PushContext, proxy: Proxy) -> Iterator[groups.Group]:
     if proxy.type == "router":
         bind = proxy.address if proxy.interception == "NONE" else ""
-        yield groups.GatewayListeners(proxy.namespace, push.gateways.selecting(proxy.labels), bind)
+        yield groups.GatewayListeners(proxy.namespace, push.gateways.selecting(proxy.labels), bind, proxy.holds_script)
         return
-    yield groups.InboundListeners(_inbound(push, proxy))
+    yield groups.InboundListeners(_inbound(push, proxy), proxy.holds_script)
     yield groups.OutboundListeners(proxy.namespace, proxy.outbound_bind, _met(push, proxy))
 
 
@@ -128,7 +129,7 @@ def _endpoint_group(scope: Scope, locality: str, name: str) -> groups.Endpoints:
 
 
 def _inbound(push: PushContext, proxy: Proxy) -> Inbound:
-    key = ("inbound", push.mesh_digest, push.authentication_digest, push.serving_digest(proxy.namespace), proxy.view)
+    key = ("inbound", push.authentication_digest, push.serving_digest(proxy.namespace), proxy.view)
     return push.memo.get(key, lambda: Inbound.of(push, proxy))
 
 
@@ -142,8 +143,8 @@ def basis(push: PushContext, type_url: str) -> Hashable:
     """Equal in two pushes only if `plan` and `fingerprint` answer alike for every proxy and key of this type: nobody need be asked again."""
     catalog = push.catalog
     if type_url == TYPE_ENDPOINT:
-        return (catalog, push.destinations, push.sidecars, push.authentication_digest)
-    inbound = (catalog.digest, catalog.all_serving_digest, push.sidecars, push.authentication_digest)
+        return (catalog, push.destinations, push.sidecars, push.authentication_digest, push.locality_digest)
+    inbound = (push.mesh_digest, catalog.digest, catalog.all_serving_digest, push.sidecars, push.authentication_digest)
     if type_url == TYPE_CLUSTER:
         return (*inbound, push.destinations, catalog.accounts_digest, catalog.inlined_digest)
     return (*inbound, push.destinations, push.routing, push.gateways, push.check_digest)
@@ -155,8 +156,14 @@ def fingerprint(push: PushContext, key: GroupKey) -> Hashable:
 
 
 def generate(push: PushContext, key: GroupKey) -> tuple[Generated, ...]:
-    """The resources of a group. Pure and deterministic: same snapshot content and key, same bytes. Never raises for bad configuration."""
+    """The resources of a group. Pure and deterministic: same snapshot content and key, same bytes. Never raises for bad configuration.
+
+    Groups with the same content may be handed the same tuple.
+    """
+    resources = key.parts[0].generate(push)
+    if isinstance(resources, tuple):
+        return resources
     seen: dict[str, Generated] = {}
-    for resource in key.parts[0].generate(push):
+    for resource in resources:
         seen.setdefault(resource.name, resource)
     return tuple(seen.values())

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -36,7 +36,9 @@ class Group(Protocol):
         """Hashes of all configuration that the output depends on."""
         ...
 
-    def generate(self, push: PushContext) -> Iterator[Generated]: ...
+    def generate(self, push: PushContext) -> Iterable[Generated]:
+        """A tuple, which must have each name once, may be shared with other groups; of anything else the first of a name counts."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,12 @@ class OutboundClusters:
         policies = push.authentication_digest if inlined else b""
         return (push.mesh_digest, scope.services_digest, scope.destinations_digest, catalog.accounts_digest, inlined, policies)
 
-    def generate(self, push: PushContext) -> Iterator[Generated]:
+    def generate(self, push: PushContext) -> tuple[Generated, ...]:
+        """One object for all namespaces that see the same."""
+        key = ("outbound clusters", self.sidecar, self.captures, self.fingerprint(push))
+        return push.memo.get(key, lambda: tuple(self._generate(push)))
+
+    def _generate(self, push: PushContext) -> Iterator[Generated]:
         for cluster in special_clusters(push.mesh, sidecar=self.sidecar):
             yield generated(cluster.name, cluster)
         for service in push.scope(self.namespace, router=not self.sidecar).services:
@@ -111,7 +118,8 @@ class Endpoints:
     def fingerprint(self, push: PushContext) -> Hashable:
         if self.service is None or self.labels is None:
             return None
-        return (push.catalog.endpoints(self.service).digest, push.authentication_digest)  # MeshConfig is part of the latter
+        locality = push.locality_digest if self.locality else b""
+        return (push.catalog.endpoints(self.service).digest, push.authentication_digest, locality)
 
     def generate(self, push: PushContext) -> Iterator[Generated]:
         service = push.catalog.by_key.get(self.service) if self.service is not None else None
@@ -138,7 +146,11 @@ class OutboundListeners:
         scope = push.scope(self.namespace)
         return (push.mesh_digest, scope.services_digest, scope.connection_rules_digest)
 
-    def generate(self, push: PushContext) -> Iterator[Generated]:
+    def generate(self, push: PushContext) -> tuple[Generated, ...]:
+        """One object for all namespaces that see the same."""
+        return push.memo.get(("outbound listeners", self.bind, self.met, self.fingerprint(push)), lambda: tuple(self._generate(push)))
+
+    def _generate(self, push: PushContext) -> Iterator[Generated]:
         for draft in draft_listeners(push.scope(self.namespace), push.mesh, bind=self.bind, met=self.met):
             yield push.memo.get(("listener", draft, push.mesh_digest), partial(_built, draft, push))
         if not self.bind:
@@ -155,12 +167,13 @@ class InboundListeners:
     """Listeners for connections to a sidecar's application."""
 
     inbound: Inbound
+    holds_script: bool
 
     def fingerprint(self, push: PushContext) -> Hashable:
         return push.mesh_digest
 
     def generate(self, push: PushContext) -> Iterator[Generated]:
-        for listener in inbound_listeners(self.inbound, push.mesh):
+        for listener in inbound_listeners(self.inbound, push.mesh, holds_script=self.holds_script):
             yield generated(listener.name, listener)
 
 
@@ -171,6 +184,7 @@ class GatewayListeners:
     namespace: str
     gateways: tuple[ResourceKey, ...]
     bind: str
+    holds_script: bool
 
     def fingerprint(self, push: PushContext) -> Hashable:
         scope = push.scope(self.namespace, router=True)
@@ -178,7 +192,8 @@ class GatewayListeners:
 
     def generate(self, push: PushContext) -> Iterator[Generated]:
         for port in gateway_ports(push, self.gateways):
-            listener = gateway_listener(port, push.scope(self.namespace, router=True), push.mesh, bind=self.bind)
+            scope = push.scope(self.namespace, router=True)
+            listener = gateway_listener(port, scope, push.mesh, bind=self.bind, holds_script=self.holds_script)
             if listener is not None:
                 yield generated(listener.name, listener, port.sources)
 

@@ -7,7 +7,7 @@ host on the wire and not the thousand others of its port.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -17,7 +17,7 @@ from common.config.resource import ResourceKey
 from pilot.model import hosts
 from pilot.model.memo import Memo
 from pilot.model.scope import Scope
-from pilot.model.service import Port, Protocol, Service
+from pilot.model.service import Port, Service
 from pilot.model.virtual_services import RoutingRule
 from pilot.networking.mixerclient import INTERNAL_HEADERS
 from pilot.networking.names import PASSTHROUGH
@@ -27,6 +27,7 @@ from pilot.networking.route_match import Place
 from pilot.networking.wire import embedded, is_value, serialize, set_ads
 
 _VIRTUAL_HOSTS: Final = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
+_ROUTES: Final = VirtualHost.ROUTES_FIELD_NUMBER
 _EXTRA_HOST_PORT: Final = 80
 """Istio's rule: a host that is no registered service is routed on this port only."""
 
@@ -55,140 +56,156 @@ def outbound_hosts(scope: Scope, name: str, place: Place, *, allow_any: bool, me
 
     They are kept as bytes from push to push: a rule costs those that it names.
     """
-    only = name.rpartition(":")[0]
-    services = [service for service in scope.on_port(place.port) if _is_routed(service.port(place.port))]
-    if only:
-        services = [service for service in services if service.hostname == only]
-    builder = _Builder(scope, place, services, memo, prefix)
-    for rule in scope.mesh_rules:
-        builder.add_rule(rule, extra_hosts=not only)
-    virtual_hosts, catches_all = builder.hosts(only)
-    if not only and not catches_all:
+    builder = _Builder(scope, place, name.rpartition(":")[0], memo, prefix)
+    virtual_hosts, catches_all = builder.hosts()
+    if not builder.only and not catches_all:
         rest = _catch_all(allow_any, prefix)
         virtual_hosts.append(Generated(rest.name, serialize(rest), ()))
     return virtual_hosts
 
 
-def _is_routed(port: Port | None) -> bool:
-    return port is not None and (port.protocol.is_http or port.protocol is Protocol.UNSUPPORTED)
-
-
 class _Defaults(NamedTuple):
     """The virtual hosts of a port's services as they are without any rule, in the order in which they are written."""
 
-    services: tuple[Service, ...]
     hosts: tuple[Generated, ...]
-    domains: tuple[tuple[str, ...], ...]
-    """What each keeps of its domains: in a conflict the oldest has it."""
+    heads: tuple[bytes, ...]
+    """Of each, its name and domains alone, serialized. In a conflict the oldest service keeps a domain."""
+    place: Mapping[str, int]
+    """By host: which of them is its."""
     catches_all: bool
 
 
+class _Assignment(NamedTuple):
+    """Which rule has which host: the first that names it."""
+
+    ruled: Mapping[str, RoutingRule]
+    """Of registered hosts."""
+    extra: Mapping[str, RoutingRule]
+    """Of hosts that need a virtual host of their own."""
+
+
 class _Builder:
-    """Collects virtual hosts; the first rule that names a host has it."""
+    """Makes the virtual hosts of one port for one namespace, from what other namespaces and the push before have made already."""
 
-    def __init__(self, scope: Scope, place: Place, services: list[Service], memo: Memo, prefix: str):
-        self._scope, self._place, self._services, self._memo, self._prefix = scope, place, services, memo, prefix
-        self._ruled: dict[str, RoutingRule] = {}
-        self._extra: dict[str, RoutingRule] = {}
+    def __init__(self, scope: Scope, place: Place, only: str, memo: Memo, prefix: str):
+        self._scope, self._place, self._memo, self._prefix = scope, place, memo, prefix
+        self.only = only
+        """The one service whose virtual host is wanted; empty for all."""
+        self._port = (place.port, place.gateways, tuple(place.met), scope.targets_digest)
 
-    def add_rule(self, rule: RoutingRule, *, extra_hosts: bool) -> None:
-        if not rule.spec.http:
-            return
-        matched: list[str] = []
-        unknown: list[str] = []
-        for host in rule.hosts:
-            matched += [service.hostname for service in self._services_of(host, self._services) if service.hostname not in self._ruled]
-            if extra_hosts and host not in self._extra and self._is_extra(host, self._services):
-                unknown.append(host)
-        if not (matched or unknown) or not self._routes(rule):
-            return
-        self._ruled.update(dict.fromkeys(matched, rule))
-        self._extra.update(dict.fromkeys(unknown, rule))
-
-    def hosts(self, only: str) -> tuple[list[Generated], bool]:
-        """All virtual hosts, and whether one of them takes every request. `only` is part of the place."""
-        if self._extra:  # their domains compete with those of the services
-            virtual_hosts = self._virtual_hosts(self._ruled, self._extra)
-            sources = {self._name(service.hostname): service.source for service in self._services}
-            sources.update({self._name(host): rule.key for host, rule in (*self._ruled.items(), *self._extra.items())})
-            found = [Generated(each.name, serialize(each), (sources[each.name],)) for each in virtual_hosts]
-            return found, _catches_all(virtual_hosts)
-        place = ("default virtual hosts", self._scope.namespace, only, self._place.port, self._prefix)
-        defaults = self._memo.keep(place, self._scope.targets_digest, self._defaults)
+    def hosts(self) -> tuple[list[Generated], bool]:
+        """All virtual hosts, and whether one of them takes every request."""
+        assignment = self._memo.get(("rules of a port", self.only, self._scope.rules_digest, self._port), self._assign)
+        if assignment.extra:  # their domains compete with those of the services
+            return self._competing(assignment)
+        kept = ("default virtual hosts", self._scope.namespace, self.only, self._place.port, self._prefix)
+        defaults = self._memo.keep(kept, self._scope.targets_digest, self._defaults)
         hosts = list(defaults.hosts)
-        for index, service in enumerate(defaults.services) if self._ruled else ():
-            rule = self._ruled.get(service.hostname)
-            if rule is not None:
-                make = partial(self._ruled_host, service.hostname, rule, defaults.domains[index])
-                hosts[index] = self._memo.get(("ruled virtual host", service.hostname, only, self._prefix, self._rule_key(rule)), make)
+        for host, rule in assignment.ruled.items():
+            index = defaults.place.get(host)
+            if index is not None:
+                hosts[index] = self._ruled_host(hosts[index].name, defaults.heads[index], rule)
         return hosts, defaults.catches_all
+
+    def _services(self) -> list[Service]:
+        routed = self._scope.routed_on_port(self._place.port)
+        return [service for service in routed if service.hostname == self.only] if self.only else list(routed)
+
+    def _assign(self) -> _Assignment:
+        services = self._services()
+        hostnames = {service.hostname for service in services}
+        ruled: dict[str, RoutingRule] = {}
+        extra: dict[str, RoutingRule] = {}
+        for rule in self._scope.mesh_rules:
+            if not rule.spec.http:
+                continue
+            matched: list[str] = []
+            unknown: list[str] = []
+            for host in rule.hosts:
+                if host in hostnames:
+                    matched.append(host)
+                elif hosts.is_wildcard(host) and host not in self._scope.by_host:
+                    matched += [name for name in hostnames if hosts.covers(host, name)]
+                if not self.only and self._is_extra(host, services):
+                    unknown.append(host)
+            if (matched or unknown) and self._routes(rule):
+                for host in matched:
+                    ruled.setdefault(host, rule)
+                for host in unknown:
+                    extra.setdefault(host, rule)
+        return _Assignment(ruled, extra)
+
+    def _competing(self, assignment: _Assignment) -> tuple[list[Generated], bool]:
+        services = self._services()
+        virtual_hosts = self._virtual_hosts(services, assignment)
+        sources = {self._name(service.hostname): service.source for service in services}
+        sources.update({self._name(host): rule.key for host, rule in (*assignment.ruled.items(), *assignment.extra.items())})
+        found = [Generated(each.name, serialize(each), (sources[each.name],)) for each in virtual_hosts]
+        return found, _catches_all(virtual_hosts)
 
     def _name(self, host: str) -> str:
         return f"{self._prefix}{host}:{self._place.port}"
 
     def _defaults(self) -> _Defaults:
-        by_name = {self._name(service.hostname): service for service in self._services}
-        virtual_hosts = self._virtual_hosts({}, {})
-        services = tuple(by_name[virtual_host.name] for virtual_host in virtual_hosts)
+        services = self._services()
+        by_name = {self._name(service.hostname): service for service in services}
+        virtual_hosts = self._virtual_hosts(services, _Assignment({}, {}))
+        heads = (serialize(VirtualHost(name=each.name, domains=each.domains)) for each in virtual_hosts)
         return _Defaults(
-            services=services,
             hosts=tuple(
-                self._memo.intern(Generated(virtual_host.name, serialize(virtual_host), (service.source,)))
-                for virtual_host, service in zip(virtual_hosts, services, strict=True)
+                self._memo.intern(Generated(virtual_host.name, serialize(virtual_host), (by_name[virtual_host.name].source,)))
+                for virtual_host in virtual_hosts
             ),
-            domains=tuple(tuple(virtual_host.domains) for virtual_host in virtual_hosts),
+            heads=tuple(self._memo.intern(head) for head in heads),
+            place={by_name[virtual_host.name].hostname: index for index, virtual_host in enumerate(virtual_hosts)},
             catches_all=_catches_all(virtual_hosts),
         )
 
-    def _virtual_hosts(self, ruled: Mapping[str, RoutingRule], extra: Mapping[str, RoutingRule]) -> list[VirtualHost]:
+    def _virtual_hosts(self, services: list[Service], assignment: _Assignment) -> list[VirtualHost]:
         """By name. In a conflict the oldest service keeps a domain; hosts that nobody registered come last."""
         ages = {service.hostname: rank for rank, service in enumerate(self._scope.services)}
         by_age = []
-        for service in sorted(self._services, key=lambda service: ages[service.hostname]):
+        for service in sorted(services, key=lambda service: ages[service.hostname]):
             host, port = service.hostname, service.port(self._place.port)
-            if host in ruled:
+            if host in assignment.ruled:
                 domains = service_domains(service, self._place.port, self._scope.namespace)
-                by_age.append(self._virtual_host(host, domains, self._routes(ruled[host])))
+                by_age.append(self._virtual_host(host, domains, self._routes(assignment.ruled[host])))
             elif port is not None:
                 rule = self._scope.destination_rule(service)
                 ruled_by = rule.digest if rule is not None else b""
                 key = ("default virtual host", self._scope.namespace, service.digest, port.number, self._prefix, ruled_by)
                 by_age.append(VirtualHost.FromString(self._memo.get(key, partial(self._default_host, service, port))))
-        for host, routing in extra.items():
-            by_age.append(self._virtual_host(host, [host] if host == "*" else [host, f"{host}:{self._place.port}"], self._routes(routing)))
+        for host, routing in assignment.extra.items():
+            domains = iter([host] if host == "*" else [host, f"{host}:{self._place.port}"])
+            by_age.append(self._virtual_host(host, domains, self._routes(routing)))
         return sorted(unique_domains(by_age), key=lambda virtual_host: virtual_host.name)
 
     def _default_host(self, service: Service, port: Port) -> bytes:
         """Serialized, because twenty thousand messages are 150 MB and their bytes 15."""
-        virtual_host = VirtualHost(name=self._name(service.hostname))
-        virtual_host.domains.extend(service_domains(service, port.number, self._scope.namespace))
-        virtual_host.routes.append(default_route(self._scope, service, port))
+        domains = service_domains(service, port.number, self._scope.namespace)
+        virtual_host = self._virtual_host(service.hostname, domains, [default_route(self._scope, service, port)])
         return self._memo.intern(serialize(virtual_host))  # other namespaces mostly have the same
 
-    def _ruled_host(self, host: str, rule: RoutingRule, domains: tuple[str, ...]) -> Generated:
-        virtual_host = self._virtual_host(host, domains, self._routes(rule))
-        return self._memo.intern(Generated(virtual_host.name, serialize(virtual_host), (rule.key,)))
+    def _ruled_host(self, name: str, head: bytes, rule: RoutingRule) -> Generated:
+        """Fields are serialized in the order of their numbers, and routes come after name and domains: so this is a join."""
+        routes = self._serialized_routes(rule)
+        return self._memo.get(("ruled virtual host", head, routes, rule.key), lambda: Generated(name, head + routes, (rule.key,)))
 
-    def _virtual_host(self, host: str, domains: Iterable[str], routes: list[Route]) -> VirtualHost:
+    def _virtual_host(self, host: str, domains: Iterator[str], routes: list[Route]) -> VirtualHost:
         virtual_host = VirtualHost(name=self._name(host))
         virtual_host.domains.extend(domains)
         virtual_host.routes.extend(routes)
         return virtual_host
 
-    def _rule_key(self, rule: RoutingRule) -> Hashable:
-        """Everything that a rule's routes depend on."""
-        place = self._place
-        return (rule.digest, self._scope.namespace, place.port, place.gateways, tuple(place.met), self._scope.targets_digest)
-
     def _routes(self, rule: RoutingRule) -> list[Route]:
-        return self._memo.get(("rule's routes", self._rule_key(rule)), lambda: rule_routes(self._scope, rule, self._place))
+        """Those of one rule are the same in all namespaces that see the same services and destination rules."""
+        return self._memo.get(("rule's routes", rule.digest, self._port), lambda: rule_routes(self._scope, rule, self._place))
 
-    def _services_of(self, host: str, services: list[Service]) -> list[Service]:
-        """Services on this port that the host means."""
-        exact = self._scope.by_host.get(host)
-        if exact is not None:
-            return [exact] if _is_routed(exact.port(self._place.port)) else []
-        return [service for service in services if hosts.covers(host, service.hostname)] if hosts.is_wildcard(host) else []
+    def _serialized_routes(self, rule: RoutingRule) -> bytes:
+        return self._memo.get(
+            ("rule's serialized routes", rule.digest, self._port),
+            lambda: b"".join([embedded(_ROUTES, serialize(route)) for route in self._routes(rule)]),
+        )
 
     def _is_extra(self, host: str, services: list[Service]) -> bool:
         """The host needs a virtual host of its own: one name under a wildcard service of this port, or a name that nobody registered.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 from weakref import WeakValueDictionary
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -165,13 +165,15 @@ class Part:
 
 
 class Group:
-    """The resources of one key. `content` is a Part, so that sending a whole group costs no join either."""
+    """The resources of one key. `content` is a Part, so that sending a whole group costs no join; groups with the same resources share it."""
 
     __slots__ = ("_sources", "asked", "content", "fingerprint", "key", "resources")
 
-    def __init__(self, key: GroupKey, fingerprint: Hashable, resources: Mapping[str, Framed], asked: int) -> None:
+    def __init__(
+        self, key: GroupKey, fingerprint: Hashable, resources: Mapping[str, Framed], asked: int, content: Part | None = None
+    ) -> None:
         self.key, self.fingerprint, self.resources, self.asked = key, fingerprint, resources, asked
-        self.content = Part(tuple(resources.values()))
+        self.content = content if content is not None else Part(tuple(resources.values()))
         self._sources: frozenset[ResourceKey] | None = None
 
     @property
@@ -181,11 +183,24 @@ class Group:
             self._sources = frozenset(source for frame in self.content.frames for source in frame.sources)
         return self._sources
 
-    def same_content(self, fingerprint: Hashable, resources: Mapping[str, Framed]) -> Group:
+    def same_content(self, fingerprint: Hashable, made: Made) -> Group:
         """It was generated again and came out equal, maybe from other objects."""
-        self.fingerprint, self.resources, self._sources = fingerprint, resources, None
-        self.content.frames = tuple(resources.values())
+        self.fingerprint = fingerprint
+        if made.resources is not self.resources:
+            self.resources, self.content, self._sources = made.resources, made.content, None
         return self
+
+
+class Made(NamedTuple):
+    """What generating gave, with the frames of the known resources where these are the same."""
+
+    generated: tuple[Generated, ...]
+    known: Mapping[str, Framed]
+    """The first two are only kept alive: their ids are this one's key."""
+    resources: Mapping[str, Framed]
+    content: Part
+    is_same: bool
+    """The bytes of all resources are those of the known ones."""
 
 
 class View:
@@ -222,6 +237,7 @@ class View:
         return sum(len(group.resources) for group in self.groups)
 
 
+_NO_RESOURCES: Mapping[str, Framed] = {}
 NOTHING = View(())
 OnError = Callable[["GroupKey", Exception], None]
 
@@ -272,6 +288,8 @@ class Epoch(Generic[Push, Proxy]):
             else:
                 self._before[type_url] = previous._survivors(type_url)
         self._plans: dict[int, tuple[tuple[GroupKey, ...], View]] = {}
+        self._ready: dict[tuple[int, str], tuple[Proxy, frozenset[str] | None, View]] = {}
+        self._made: dict[tuple[int, int], Made] = {}
         self._frames: dict[int, tuple[Generated, Framed]] = {}
         self._steps: dict[Any, tuple[Any, Any]] = {}
         self._responses: dict[Any, tuple[Any, Response]] = {}
@@ -289,7 +307,7 @@ class Epoch(Generic[Push, Proxy]):
         """Make all these views, so that nobody waits for them later. Those of unchanged types are taken over as they are."""
         for proxy, type_url, names in wanted:
             if type_url not in self.unchanged:
-                self.view(proxy, type_url, names)
+                self._ready[id(proxy), type_url] = (proxy, names, self.view(proxy, type_url, names))
 
     def _survivors(self, type_url: str) -> dict[GroupKey, Group]:
         kept = {key: group for key, group in self._before.get(type_url, {}).items() if group.asked > self.number - FORGET_AFTER}
@@ -300,6 +318,9 @@ class Epoch(Generic[Push, Proxy]):
 
     def view(self, proxy: Proxy, type_url: str, names: frozenset[str] | None) -> View:
         """The proxy's resources of a type: all of them (None) or the named ones."""
+        ready = self._ready.get((id(proxy), type_url))
+        if ready is not None and ready[0] is proxy and ready[1] is names:
+            return ready[2]
         plan = self._generator.plan(self.push, proxy, type_url, names)
         remembered = self._plans.get(id(plan))
         if remembered is not None and remembered[0] is plan:
@@ -352,22 +373,40 @@ class Epoch(Generic[Push, Proxy]):
             if self._check:
                 self._compare(key, before)
             return before
-        known = before.resources if before is not None else {}
-        resources: dict[str, Framed] = {}
-        same = before is not None
-        for generated in self._generator.generate(self.push, key):
-            old = known.get(generated.name)
-            if old is None or not old.wire.holds(generated.body):
-                same = False
-                resources[generated.name] = self._frame(key.type_url, generated)
-            else:
-                resources[generated.name] = old if old.sources == generated.sources else self._frame(key.type_url, generated)
-        if before is not None and same and len(resources) == len(known):
-            return before.same_content(fingerprint, resources)
-        group = Group(key, fingerprint, resources, self.number)
+        made = self._make(key, before.resources if before is not None else _NO_RESOURCES)
+        if before is not None and made.is_same:
+            return before.same_content(fingerprint, made)
+        group = Group(key, fingerprint, made.resources, self.number, made.content)
         if self._check:
             self._compare(key, group)
         return group
+
+    def _make(self, key: GroupKey, known: Mapping[str, Framed]) -> Made:
+        """Once for all groups that were handed the same resources and had the same before."""
+        generated = self._generator.generate(self.push, key)
+        place = (id(generated), id(known))
+        made = self._made.get(place)
+        if made is None:
+            made = self._compose(key.type_url, generated, known)
+            if key.type_url in SHARED:
+                self._made[place] = made
+        return made
+
+    def _compose(self, type_url: str, generated: tuple[Generated, ...], known: Mapping[str, Framed]) -> Made:
+        resources: dict[str, Framed] = {}
+        same_bytes = same_frames = len(generated) == len(known)
+        for resource in generated:
+            old = known.get(resource.name)
+            if old is not None and old.wire.holds(resource.body):
+                if old.sources == resource.sources:
+                    resources[resource.name] = old
+                    continue
+            else:
+                same_bytes = False
+            same_frames = False
+            resources[resource.name] = self._frame(type_url, resource)
+        frames = tuple(resources.values())
+        return Made(generated, known, known if same_frames else resources, Part(frames), same_bytes)
 
     def _frame(self, type_url: str, generated: Generated) -> Framed:
         """One object for all groups that were handed the very same resource. (The memory of the snapshot keeps these alive anyway.)"""
@@ -419,7 +458,8 @@ class Epoch(Generic[Push, Proxy]):
             frames = tuple([frame for name, frame in new.resources.items() if _changed(old.resources.get(name), frame)])
             return Part(frames, tuple([name for name in old.resources if name not in new.resources]))
 
-        part: Part = self._once((id(old), id(new)), (old, new), make)
+        before, after = old.content, new.content
+        part: Part = self._once((id(before), id(after)), (before, after), make)
         return part
 
     def again(self, view: View, names: frozenset[str], parts: tuple[Part, ...]) -> tuple[Part, ...]:
@@ -477,6 +517,7 @@ class Epoch(Generic[Push, Proxy]):
         """Everybody has been served: what is asked for again is joined again."""
         self._responses.clear()
         self._steps.clear()
+        self._ready.clear()
         for groups in self._groups.values():
             for group in tuple(groups.values()):
                 group.content.forget()
