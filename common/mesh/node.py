@@ -2,7 +2,8 @@
 """Proxy id and node metadata: the agent writes them into Envoy's bootstrap, Pilot and Mixer read them.
 
 The id has Istio 1.4's form `type~ip~name.namespace~namespace.svc.cluster.local`; metadata keys are Istio's, plus two for the *none* mode
-in which workloads of one host share a network namespace and each owns loopback addresses instead, and one for virtual host discovery.
+in which workloads of one host share a network namespace and each owns loopback addresses instead, one for virtual host discovery, and one
+for what the proxy holds already.
 """
 
 from __future__ import annotations
@@ -52,5 +53,7 @@ class NodeMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """NONE mode only: the loopback address on which this proxy's outbound listeners are bound."""
     VIRTUAL_HOST_DISCOVERY: Literal["", "ADS"] = ""
     """`ADS`: this proxy takes the virtual hosts of outbound routes one by one (VHDS over delta ADS, as Envoy 1.40 has it)."""
+    CHECK_SCRIPT: str = ""
+    """Digest of the check filter's text that Envoy has in its environment (`common.checkprotocol.script`)."""
     APPLICATION_ADDRESS: str = ""
     """NONE mode only: the loopback address on which the application itself listens (inbound listeners are bound on the node's ip)."""

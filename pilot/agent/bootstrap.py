@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Envoy's bootstrap: who the proxy is, and the few clusters it must know before Pilot can tell it anything.
+"""Envoy's bootstrap and environment: who the proxy is, and the little it must know before Pilot can tell it anything.
 
 The clusters to the control plane are EDS from files, so that a proxy follows a switch between split and merged, or another replica,
 without a restart and without Pilot knowing addresses. Their certificates come from the node agent; each checks the server's SPIFFE id.
@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from common.checkprotocol.attributes import PROXY_UID_VARIABLE, workload_uid
+from common.checkprotocol.script import CHECK_SCRIPT_VARIABLE, check_script, check_script_digest
 from common.identity.spiffe import SpiffeId
 from common.lifecycle.http import split_address
 from common.mesh import names
@@ -83,6 +85,11 @@ def bootstrap(settings: ProxySettings, identity: SpiffeId, node_type: str, *, sd
     }
 
 
+def environment(settings: ProxySettings, identity: SpiffeId) -> dict[str, str]:
+    """Variables for Envoy: what resources that many proxies share refer to. The node's metadata says which check script there is."""
+    return {PROXY_UID_VARIABLE: workload_uid(settings.name, identity.namespace), CHECK_SCRIPT_VARIABLE: check_script()}
+
+
 def sds_config() -> Json:
     """Where secrets come from. Pilot's resources name it in the same words, so that Envoy asks once for each secret."""
     grpc = {
@@ -109,6 +116,7 @@ def _node(settings: ProxySettings, identity: SpiffeId, node_type: str) -> Json:
         OUTBOUND_BIND_ADDRESS=settings.outbound_bind_address,
         APPLICATION_ADDRESS=settings.application_address,
         VIRTUAL_HOST_DISCOVERY="ADS" if settings.xds_protocol == "delta" else "",
+        CHECK_SCRIPT=check_script_digest(),
     )
     app = settings.labels.get("app", workload)
     node: Json = {"id": str(node_id), "cluster": f"{app}.{identity.namespace}", "metadata": msgspec.to_builtins(metadata)}

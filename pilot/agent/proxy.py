@@ -10,11 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from common.checkprotocol.attributes import PROXY_UID_VARIABLE, workload_uid
 from common.identity.private_file import write_private
 from common.identity.spiffe import SpiffeId
 from pilot.agent.admin import Admin, AdminUnavailable
-from pilot.agent.bootstrap import bootstrap
+from pilot.agent.bootstrap import bootstrap, environment
 from pilot.agent.endpoints import ControlPlaneEndpoints
 from pilot.agent.readiness import READY_STATS, Readiness
 from pilot.agent.settings import ProxySettings
@@ -41,7 +40,7 @@ class Proxy:
             admin_socket=settings.admin_socket,
             drain_seconds=settings.drain_seconds,
             on_start=self._readiness.restarted,
-            environment={PROXY_UID_VARIABLE: workload_uid(settings.name, identity.namespace)},
+            environment=environment(settings, identity),
         )
 
     async def problem(self) -> str | None:

@@ -89,7 +89,9 @@ def outbound_http(chain: FilterChain, mesh: MeshConfig, *, stat_prefix: str, rou
     _add_manager(chain, manager)
 
 
-def inbound_http(chain: FilterChain, mesh: MeshConfig, protocol: Protocol, *, stat_prefix: str, route_config: str, mutual: bool) -> None:
+def inbound_http(
+    chain: FilterChain, mesh: MeshConfig, protocol: Protocol, *, stat_prefix: str, route_config: str, mutual: bool, holds_script: bool
+) -> None:
     """Towards the application: checked, and told who called, but only if a certificate proves it."""
     manager = _manager(mesh, "inbound", stat_prefix=stat_prefix, route_config=route_config)
     manager.use_remote_address.value = False
@@ -98,12 +100,12 @@ def inbound_http(chain: FilterChain, mesh: MeshConfig, protocol: Protocol, *, st
     _set_client_certificate(manager, mutual)
     if protocol.is_http2:
         manager.http2_protocol_options.SetInParent()
-    manager.http_filters.extend(http_filters())
+    manager.http_filters.extend(http_filters(holds_script=holds_script))
     manager.http_filters.extend(_traffic_filters(protocol is Protocol.GRPC_WEB))
     _add_manager(chain, manager)
 
 
-def gateway_http(chain: FilterChain, mesh: MeshConfig, *, stat_prefix: str, route_config: str) -> None:
+def gateway_http(chain: FilterChain, mesh: MeshConfig, *, stat_prefix: str, route_config: str, holds_script: bool) -> None:
     """The edge: the client's own address counts, and headers that only the mesh may set are taken off."""
     manager = _manager(mesh, "outbound", stat_prefix=stat_prefix, route_config=route_config)
     manager.use_remote_address.value = True
@@ -112,7 +114,7 @@ def gateway_http(chain: FilterChain, mesh: MeshConfig, *, stat_prefix: str, rout
     set_seconds(manager.request_headers_timeout, _EDGE_HEADERS_SECONDS)
     manager.http2_protocol_options.max_concurrent_streams.value = _EDGE_STREAMS
     _set_client_certificate(manager, True)
-    manager.http_filters.extend(http_filters())
+    manager.http_filters.extend(http_filters(holds_script=holds_script))
     manager.http_filters.extend(_traffic_filters(False))
     _add_manager(chain, manager)
 

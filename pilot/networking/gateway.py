@@ -107,13 +107,14 @@ def _split(host: str, namespace: str) -> tuple[str, str]:
     return (namespace if space == "." else space), name
 
 
-def gateway_listener(port: GatewayPort, scope: Scope, mesh: MeshConfig, *, bind: str) -> Listener | None:
-    """The listener of a port; None when there is nothing to serve on it."""
+def gateway_listener(port: GatewayPort, scope: Scope, mesh: MeshConfig, *, bind: str, holds_script: bool) -> Listener | None:
+    """The listener of a port, for gateways that hold the check filter's text or not; None when there is nothing to serve on it."""
     address = bind or WILDCARD_ADDRESS
     listener = Listener(name=f"{address}_{port.number}", traffic_direction=base_pb2.OUTBOUND)
     set_socket(listener.address, address, port.number)
     if port.protocol.is_http:
-        gateway_http(listener.filter_chains.add(), mesh, stat_prefix=f"outbound_{listener.name}", route_config=port.route_config)
+        edge, stat_prefix = listener.filter_chains.add(), f"outbound_{listener.name}"
+        gateway_http(edge, mesh, stat_prefix=stat_prefix, route_config=port.route_config, holds_script=holds_script)
         return listener
     for chain in distinct(_chains(port, scope)):
         target = listener.filter_chains.add()

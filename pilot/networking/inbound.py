@@ -166,12 +166,15 @@ def _passthrough(mesh: MeshConfig) -> Cluster:
     return cluster
 
 
-def inbound_listeners(inbound: Inbound, mesh: MeshConfig) -> Iterator[Listener]:
-    """REDIRECT: one listener that holds the chains of all ports. NONE: one listener for each port."""
+def inbound_listeners(inbound: Inbound, mesh: MeshConfig, *, holds_script: bool) -> Iterator[Listener]:
+    """REDIRECT: one listener that holds the chains of all ports. NONE: one listener for each port.
+
+    `holds_script`: of proxies that hold the check filter's text.
+    """
     if inbound.bind:
         for port in inbound.ports:
             listener = _listener(f"{inbound.bind}_{port.number}", inbound.bind, port.number)
-            _add_chains(listener, port, mesh, stat_address=inbound.bind, matched=False)
+            _add_chains(listener, port, mesh, stat_address=inbound.bind, matched=False, holds_script=holds_script)
             _add_inspector(listener, [port.mode])
             yield listener
         return
@@ -180,7 +183,7 @@ def inbound_listeners(inbound: Inbound, mesh: MeshConfig) -> Iterator[Listener]:
     _add_inspector(listener, [inbound.other_ports, *(port.mode for port in inbound.ports)])
     _add_loop_guard(listener, mesh)
     for port in inbound.ports:
-        _add_chains(listener, port, mesh, stat_address=WILDCARD_ADDRESS, matched=True)
+        _add_chains(listener, port, mesh, stat_address=WILDCARD_ADDRESS, matched=True, holds_script=holds_script)
     for chain, _ in _tls_chains(listener, "passthrough", inbound.other_ports, mesh):
         tcp_proxy(chain, mesh, clusters=((INBOUND_PASSTHROUGH, 1),), stat_prefix=INBOUND_PASSTHROUGH, direction="inbound")
     yield listener
@@ -220,13 +223,21 @@ def _tls_chains(listener: Listener, name: str, mode: MutualTls, mesh: MeshConfig
         yield listener.filter_chains.add(name=name), False
 
 
-def _add_chains(listener: Listener, port: InboundPort, mesh: MeshConfig, *, stat_address: str, matched: bool) -> None:
+def _add_chains(listener: Listener, port: InboundPort, mesh: MeshConfig, *, stat_address: str, matched: bool, holds_script: bool) -> None:
     stat_prefix = f"inbound_{stat_address}_{port.number}"
     for chain, mutual in _tls_chains(listener, f"{stat_address}_{port.number}", port.mode, mesh):
         if matched:
             chain.filter_chain_match.destination_port.value = port.number
         if port.protocol.is_http:
-            inbound_http(chain, mesh, port.protocol, stat_prefix=stat_prefix, route_config=port.cluster, mutual=mutual)
+            inbound_http(
+                chain,
+                mesh,
+                port.protocol,
+                stat_prefix=stat_prefix,
+                route_config=port.cluster,
+                mutual=mutual,
+                holds_script=holds_script,
+            )
         else:
             tcp_proxy(chain, mesh, clusters=((port.cluster, 1),), stat_prefix=port.cluster, direction="inbound")
 

@@ -4,7 +4,7 @@
 Envoy 1.40 has no Mixer filter. One constant Lua text takes its place for Check, the gRPC access log for Report. How the rest of
 `pilot.networking` uses this room:
 
-* every inbound HTTP chain and every gateway chain gets `http_filters()`, before the router and after authentication and authorization;
+* every inbound HTTP chain and every gateway chain gets `http_filters(...)`, before the router and after authentication and authorization;
 * every inbound route (or virtual host, or route configuration) and every gateway route gets `per_route(RouteCheck(...))`. Whether anything is checked
   is decided there, so it travels by RDS; a route without it is not checked, but internal headers are still taken off;
 * every outbound and gateway route to a known service gets `forwarded_service(service)` among `request_headers_to_add`; routes to places that are not
@@ -13,7 +13,7 @@ Envoy 1.40 has no Mixer filter. One constant Lua text takes its place for Check,
   where it is missing, Mixer reads the cluster's name. Routes that are checked have `CHECKED` merged into it;
 * every HTTP connection manager gets `http_access_logs(direction)`, every TCP proxy `tcp_access_logs(direction)` and `TCP_ACCESS_LOG_OPTIONS`.
 
-Nothing here depends on a proxy, so the results may be shared by all.
+Nothing here depends on a proxy but whether it holds the filter's text already, so the results may be shared by all that are alike in that.
 """
 
 from pilot.networking.mixerclient.check import FILTER_NAME, QuotaRule, RouteCheck, StringMatch, http_filters, per_route

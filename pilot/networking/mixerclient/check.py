@@ -8,10 +8,8 @@ filter stands in the chain whether or not anything is checked, and routes switch
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
 from typing import Any, Final, Literal
 
 from envoy.config.core.v3 import base_pb2
@@ -19,7 +17,7 @@ from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
 
-from common.mesh.names import CHECK_CLUSTER
+from common.checkprotocol.script import CHECK_SCRIPT_VARIABLE, check_script
 from pilot.networking.mixerclient.service import MeshService
 from pilot.networking.wire import packed
 
@@ -68,17 +66,12 @@ class RouteCheck:
     """Seconds for one question to Mixer."""
 
 
-def script() -> str:
-    """The filter's text without indentation and comments, which every inbound listener would carry; lines keep their numbers."""
-    text = resources.files(__package__).joinpath("check_cache.lua").read_text("utf-8").replace("@CHECK_CLUSTER@", CHECK_CLUSTER)
-    return re.sub(r"^ +(--.*)?|^--.*", "", text, flags=re.MULTILINE)
-
-
 @cache
-def http_filters() -> tuple[hcm_pb2.HttpFilter, ...]:
-    """The filter, with its text. Do not change the returned messages."""
+def http_filters(*, holds_script: bool) -> tuple[hcm_pb2.HttpFilter, ...]:
+    """The filter, with its text (23 kB) or, for a proxy that holds it, with a reference to it. Do not change the returned messages."""
+    held, sent = base_pb2.DataSource(environment_variable=CHECK_SCRIPT_VARIABLE), base_pb2.DataSource(inline_string=check_script())
     lua = lua_pb2.Lua(
-        default_source_code=base_pb2.DataSource(inline_string=script()),
+        default_source_code=held if holds_script else sent,
         stat_prefix="mixer",
         # The filter clears the route cache itself, and only when a header operation of Mixer's touched the request.
         clear_route_cache=wrappers_pb2.BoolValue(value=False),

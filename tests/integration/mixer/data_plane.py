@@ -2,7 +2,7 @@
 """One real Envoy with our filter and access logs in a static bootstrap, the application behind it, and certificates for every connection.
 
 The proxy of *ratings* receives on three listeners: plaintext HTTP, HTTP by mutual TLS, TCP by mutual TLS. A fourth listener plays the proxy of
-*reviews*: what is sent there goes out to ratings by mutual TLS.
+*reviews*: what is sent there goes out to ratings by mutual TLS. The plaintext listener carries the filter's text, the one by mutual TLS refers to it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from google.protobuf.message import Message
 from citadel.authority.issuing import Authority
 from citadel.authority.root import new_root
 from common.checkprotocol.attributes import PROXY_UID_VARIABLE, workload_uid
+from common.checkprotocol.script import CHECK_SCRIPT_VARIABLE, check_script
 from common.identity.certificates import key_pem, new_key
 from common.identity.material import KeyMaterial, WorkloadIdentity
 from common.identity.spiffe import SpiffeId
@@ -145,7 +146,7 @@ def bootstrap(ports: Ports, identities: Identities, routes: Mapping[str, RouteCh
         "static_resources": {
             "listeners": [
                 _listener("plain", ports.plain, _manager("inbound", inbound)),
-                _listener("mesh", ports.mesh, _manager("inbound", inbound), mutual),
+                _listener("mesh", ports.mesh, _manager("inbound", inbound, holds_script=True), mutual),
                 _listener("outbound", ports.outbound, _manager("outbound", [outbound])),
                 _listener("tcp", ports.tcp, tcp, mutual),
             ],
@@ -174,12 +175,12 @@ def _listener(name: str, port: int, config: Json, tls: Json | None = None) -> Js
     return {"name": name, "address": _address(port), "filter_chains": [chain]}
 
 
-def _manager(direction: Any, hosts: list[Json]) -> Json:
+def _manager(direction: Any, hosts: list[Json], *, holds_script: bool = False) -> Json:
     router = {"name": "envoy.filters.http.router", "typed_config": {"@type": _TYPE + "filters.http.router.v3.Router"}}
     return {
         "@type": _TYPE + "filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": direction,
-        "http_filters": [*(_json(found) for found in http_filters() if direction == "inbound"), router],
+        "http_filters": [*(_json(found) for found in http_filters(holds_script=holds_script) if direction == "inbound"), router],
         "route_config": {"name": direction, "virtual_hosts": hosts},
         "access_log": [_json(log) for log in http_access_logs(direction)],
     }
@@ -241,6 +242,13 @@ class Mesh:
         """A request by reviews' proxy to ratings' proxy."""
         return await self.client.get(f"http://127.0.0.1:{self.ports.outbound}{path}", headers={"host": host, **(headers or {})})
 
+    async def script_of(self, listener: str) -> str:
+        """From where this listener has the filter's text: the name of the field that is set."""
+        dump = (await self.client.get(f"http://127.0.0.1:{self.ports.admin}/config_dump?resource=static_listeners")).json()
+        (found,) = [item["listener"] for item in dump["configs"] if item["listener"]["name"] == listener]
+        (source,) = found["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]["typed_config"]["default_source_code"]
+        return str(source)
+
     async def counters(self, name: str) -> dict[str, int]:
         """Envoy's counters whose name contains `name`."""
         text = (await self.client.get(f"http://127.0.0.1:{self.ports.admin}/stats?filter={name}&type=Counters")).text
@@ -254,8 +262,8 @@ async def envoy(directory: Path, config: Json, ports: Ports) -> AsyncIterator[Me
     path.write_text(json.dumps(config))
     arguments = ["-c", str(path), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
     with (directory / "envoy.log").open("wb") as log:
-        environment = {**os.environ, PROXY_UID_VARIABLE: workload_uid("reviews-v1", "default")}
-        process = await asyncio.create_subprocess_exec(str(ENVOY), *arguments, stdout=log, stderr=log, env=environment)
+        own = {PROXY_UID_VARIABLE: workload_uid("reviews-v1", "default"), CHECK_SCRIPT_VARIABLE: check_script()}
+        process = await asyncio.create_subprocess_exec(str(ENVOY), *arguments, stdout=log, stderr=log, env={**os.environ, **own})
     try:
         async with httpx.AsyncClient(timeout=10) as client:
             await _until_live(client, ports.admin)

@@ -33,6 +33,15 @@ async def test_every_code_becomes_its_status_and_text_also_from_the_cache(mesh: 
     assert len(mixer.asked) == len(VECTORS["denials"])
 
 
+async def test_a_listener_that_refers_to_the_text_decides_as_one_that_carries_it(mesh: Mesh, mixer: ScriptedMixer, host: Host) -> None:
+    assert [await mesh.script_of(name) for name in ("plain", "mesh")] == ["inline_string", "environment_variable"]
+    mixer.decide = lambda bag, quotas: by("user", status_code=7 if bag["request.headers"].get("user") == "eve" else 0, message="no")
+    for get in (mesh.get, mesh.get_as_reviews):
+        answers = [await get(host.closed, headers={"user": user}) for user in ("eve", "jason", "eve", "jason")]
+        assert [(answer.status_code, answer.text == "PERMISSION_DENIED:no") for answer in answers] == [(403, True), (200, False)] * 2
+    assert len(mixer.asked) == 4
+
+
 @cases("answers")
 async def test_answers_are_read_as_written(mesh: Mesh, mixer: ScriptedMixer, host: Host, case: dict[str, Any]) -> None:
     mixer.raw = case["body"].encode()

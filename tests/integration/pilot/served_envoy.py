@@ -6,15 +6,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 
 from common.config.resource import ResourceKey
 from common.lifecycle.http import address_of, bind
+from common.mesh.names import TYPE_LISTENER
 from common.registration.reporter import Verdict
 from pilot.api.connection import Connection
 from pilot.api.discovery import Discovery
@@ -54,6 +57,11 @@ class Pilot:
         (connection,) = self.discovery.connections.values()
         return connection
 
+    @property
+    def asked(self) -> bool:
+        """Whether the proxy has asked for listeners."""
+        return any(TYPE_LISTENER in each.stream.subscriptions for each in self.discovery.connections.values())
+
     def state(self, type_url: str) -> SyncState:
         return self.connection.stream.subscriptions[type_url].state
 
@@ -76,8 +84,10 @@ async def backend(answer: str) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def envoy(folder: Path, xds: str, *, delta: bool, **metadata: str) -> AsyncIterator[None]:
-    """One that runs while the block lasts, with `metadata` in its node beside what every proxy has."""
+async def envoy(
+    folder: Path, xds: str, *, delta: bool, environment: Mapping[str, str] = MappingProxyType({}), **metadata: Any
+) -> AsyncIterator[None]:
+    """One that runs while the block lasts, with `metadata` in its node, and `environment` in its environment, beside what every proxy has."""
     host, port = xds.rsplit(":", 1)
     source = {"api_type": "DELTA_GRPC" if delta else "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True}
     bootstrap = {
@@ -99,7 +109,9 @@ async def envoy(folder: Path, xds: str, *, delta: bool, **metadata: str) -> Asyn
     path.write_text(json.dumps(bootstrap))
     with (folder / "envoy.log").open("wb") as log:
         arguments = ["--disable-hot-restart", "--concurrency", "1", "--drain-time-s", "1", "-l", "warning"]
-        process = await asyncio.create_subprocess_exec(str(ENVOY), "-c", str(path), *arguments, stdout=log, stderr=log)
+        process = await asyncio.create_subprocess_exec(
+            str(ENVOY), "-c", str(path), *arguments, stdout=log, stderr=log, env={**os.environ, **environment}
+        )
     try:
         yield
         assert process.returncode is None, (folder / "envoy.log").read_text()[-3000:]

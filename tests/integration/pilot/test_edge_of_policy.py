@@ -32,9 +32,9 @@ def _listener(name: str, port: int) -> dict[str, Any]:
     """The chain as generated, with its routes and nowhere to report to."""
     chain = FilterChain()
     if name == "gateway":
-        gateway_http(chain, MeshConfig(), stat_prefix=name, route_config="all")
+        gateway_http(chain, MeshConfig(), stat_prefix=name, route_config="all", holds_script=False)
     else:
-        inbound_http(chain, MeshConfig(), Protocol.HTTP, stat_prefix=name, route_config="all", mutual=False)
+        inbound_http(chain, MeshConfig(), Protocol.HTTP, stat_prefix=name, route_config="all", mutual=False, holds_script=False)
     manager = Manager()
     chain.filters[0].typed_config.Unpack(manager)
     del manager.access_log[:]

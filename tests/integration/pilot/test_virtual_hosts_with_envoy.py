@@ -340,7 +340,7 @@ async def test_no_request_fails_while_hosts_and_clusters_come_and_go(two: Mesh, 
 @pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
 async def test_proxies_that_do_not_say_so_get_whole_route_configurations(two: Mesh, tmp_path: Path, delta: bool) -> None:
     """Without the metadata, or in state-of-the-world, of which Envoy has no virtual host discovery."""
-    metadata = {} if delta else {"VIRTUAL_HOST_DISCOVERY": "ADS"}
+    metadata: dict[str, Any] = {} if delta else {"VIRTUAL_HOST_DISCOVERY": "ADS"}
     async with new_pilot().running() as pilot:
         pilot.serve(two.resources())
         await pilot.discovery.until_published()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from common.checkprotocol.script import check_script
 from common.identity.spiffe import SpiffeId
 from common.mesh import names
 from common.mesh.node import NodeId, NodeMetadata
-from pilot.agent.bootstrap import bootstrap, sds_config
+from pilot.agent.bootstrap import bootstrap, environment, sds_config
 from pilot.agent.endpoints import ControlPlaneEndpoints
 from pilot.agent.settings import ProxySettings
 from pilot.agent.supervisor import command_line, envoy_binary
@@ -68,6 +70,13 @@ def test_a_proxy_on_a_delta_stream_discovers_virtual_hosts(short_tmp: Path, prot
     """Envoy 1.40 has no virtual host discovery in state-of-the-world."""
     metadata = NodeMetadata(**made(short_tmp, xds_protocol=protocol)["node"]["metadata"])
     assert discovery == metadata.VIRTUAL_HOST_DISCOVERY
+
+
+def test_envoy_has_the_check_script_that_the_metadata_names(short_tmp: Path) -> None:
+    variables = environment(settings(short_tmp), REVIEWS)
+    assert variables == {"FOURMAST_PROXY_UID": "kubernetes://reviews-v1-1.default", "FOURMAST_CHECK_SCRIPT": check_script()}
+    metadata = NodeMetadata(**made(short_tmp)["node"]["metadata"])
+    assert hashlib.blake2s(variables["FOURMAST_CHECK_SCRIPT"].encode(), digest_size=12).hexdigest() == metadata.CHECK_SCRIPT
 
 
 def test_each_control_plane_cluster_checks_its_own_parts_spiffe_id(short_tmp: Path) -> None:

@@ -10,8 +10,8 @@ from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from google.protobuf import json_format
 
 from common.checkprotocol.attributes import FILTER_ATTRIBUTES, Tag
-from common.checkprotocol.message import PATH
 from common.checkprotocol.report import LOG_NAME_PREFIX
+from common.checkprotocol.script import CHECK_SCRIPT_VARIABLE, check_script
 from pilot.networking.mixerclient import (
     FILTER_NAME,
     MeshService,
@@ -37,21 +37,26 @@ def context(check: RouteCheck) -> dict[str, object]:
     return json_format.MessageToDict(route.filter_context)
 
 
-def lua_text() -> str:
-    lua = lua_pb2.Lua()
-    assert http_filters()[0].typed_config.Unpack(lua)
-    return lua.default_source_code.inline_string
+def lua(*, holds_script: bool) -> lua_pb2.Lua:
+    (found,) = http_filters(holds_script=holds_script)
+    assert found.name == FILTER_NAME
+    message = lua_pb2.Lua()
+    assert found.typed_config.Unpack(message)
+    return message
 
 
-def test_the_filter_is_one_constant() -> None:
-    assert http_filters() is http_filters()
-    assert http_filters()[0].name == FILTER_NAME
-    assert "@" not in lua_text()
-    assert f'"mixer-check", "{PATH}"' in lua_text()
+def test_the_filter_is_one_constant_with_its_text_or_a_reference_to_it() -> None:
+    assert http_filters(holds_script=False) is http_filters(holds_script=False)
+    carried, held = lua(holds_script=False), lua(holds_script=True)
+    assert carried.default_source_code.inline_string == check_script()
+    assert held.default_source_code.environment_variable == CHECK_SCRIPT_VARIABLE
+    for message in (carried, held):
+        message.ClearField("default_source_code")
+    assert carried == held and carried.stat_prefix == "mixer"
 
 
 def test_both_sides_know_the_same_attributes() -> None:
-    listed = {name: tag for tag, name in re.findall(r'^ *\{ "([A-Z])", "([a-z_.]+)",', lua_text(), re.MULTILINE)}
+    listed = {name: tag for tag, name in re.findall(r'^ *\{ "([A-Z])", "([a-z_.]+)",', check_script(), re.MULTILINE)}
     assert listed | {"request.headers": "M"} == {name: str(tag) for name, tag in FILTER_ATTRIBUTES.items()}
     assert FILTER_ATTRIBUTES["request.headers"] is Tag.ENTRY
 
