@@ -256,7 +256,7 @@ def main(quick: bool = False, **numbers: Any) -> None:
     size = {"metadata": AS_THE_AGENT, **({"services": 100, "proxies": 100} if quick else {}), **numbers}
     mesh, inline, scoped, crowd = (
         Mesh(**size),
-        Mesh(**{**size, "metadata": {}}),
+        Mesh(**{**size, "metadata": {**AS_THE_AGENT, "VIRTUAL_HOST_DISCOVERY": ""}}),
         Mesh(**{**size, "visible": 60}),
         Mesh(**{**size, "services": 100, "proxies": 200 if quick else 2000}),
     )

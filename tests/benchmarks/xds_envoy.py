@@ -15,6 +15,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from common.checkprotocol.script import CHECK_SCRIPT_VARIABLE, check_script
 from common.mesh.names import TYPE_ENDPOINT, TYPE_VIRTUAL_HOST
 from tests.benchmarks.xds_lab import CLIENT_CORE, SERVER_CORE, Lab
 from tests.benchmarks.xds_secrets import secret_server
@@ -73,7 +74,8 @@ def _envoy(lab: Lab) -> Iterator[None]:
     file = lab.folder / "envoy.json"
     file.write_text(json.dumps(bootstrap))
     command = (str(ENVOY), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error", "-c", str(file))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, CHECK_SCRIPT_VARIABLE: check_script()}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     with contextlib.suppress(OSError):  # either core: Galley analyses what it just accepted on the clients' one
         os.sched_setaffinity(process.pid, {SERVER_CORE, CLIENT_CORE})
     try:

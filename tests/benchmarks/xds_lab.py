@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from citadel.authority.api_keys import TokenSigner, new_api_key
+from common.checkprotocol.script import check_script_digest
 from common.identity.material import KeyMaterial
 from common.mesh.names import ROOT_NAMESPACE, SERVICE_ACCOUNTS, control_plane_dns_name
 from tests.benchmarks.xds_clients.mesh import Document, Mesh
@@ -33,8 +34,8 @@ from tests.running_citadel import material_of, new_authority
 SERVER_CORE, CLIENT_CORE = 0, 1
 START = 90.0  # seconds until a process must have said what is waited for
 BATCH = 2_000  # documents
-AS_THE_AGENT = {"VIRTUAL_HOST_DISCOVERY": "ADS"}
-"""Node metadata by which Fourmast's proxies get the virtual hosts of outbound routes one by one."""
+AS_THE_AGENT = {"VIRTUAL_HOST_DISCOVERY": "ADS", "CHECK_SCRIPT": check_script_digest()}
+"""Node metadata by which Fourmast's proxies get the virtual hosts of outbound routes one by one, and no text that they hold."""
 
 
 class Process:
