@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import pytest
 
+from common.checkprotocol.script import CHECK_SCRIPT_VARIABLE, check_script
 from pilot.agent import tether
 from pilot.agent.admin import Admin, AdminUnavailable
 from pilot.agent.settings import ProxySettings
@@ -24,14 +26,18 @@ from pilot.agent.supervisor import FIRST_DELAY, HEALTHY_AFTER, LAST_DELAY, Backo
 
 
 @contextlib.asynccontextmanager
-async def supervised(folder: Path, *, drain_seconds: float = 1.0) -> AsyncIterator[tuple[Supervisor, Admin, asyncio.Event]]:
+async def supervised(
+    folder: Path, *, drain_seconds: float = 1.0, environment: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[tuple[Supervisor, Admin, asyncio.Event]]:
     settings = ProxySettings(state_dir=folder)
     bootstrap = folder / "bootstrap.json"
     bootstrap.write_text(json.dumps({"admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}}}))
     command = command_line(settings, envoy_binary(settings), bootstrap)
     stopping = asyncio.Event()
     async with Admin(settings.admin_socket) as admin:
-        supervisor = Supervisor(command, admin=admin, admin_socket=settings.admin_socket, drain_seconds=drain_seconds)
+        supervisor = Supervisor(
+            command, admin=admin, admin_socket=settings.admin_socket, drain_seconds=drain_seconds, environment=environment
+        )
         task = asyncio.create_task(supervisor.run(stopping))
         try:
             yield supervisor, admin, stopping
@@ -69,6 +75,18 @@ async def test_a_killed_envoy_is_started_again_and_a_stopped_one_is_gone(short_t
         assert second not in (None, first)
     assert not psutil.pid_exists(second or 0)
     assert not (short_tmp / "admin.sock").exists()
+
+
+async def test_envoy_has_the_whole_check_script_whatever_the_agents_own_environment_says(
+    short_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty text would be a filter that checks nothing."""
+    monkeypatch.setenv(CHECK_SCRIPT_VARIABLE, "")
+    async with supervised(short_tmp, environment={CHECK_SCRIPT_VARIABLE: check_script()}) as (supervisor, admin, _):
+        await live(admin)
+        found = psutil.Process(supervisor.pid).environ()
+        assert found[CHECK_SCRIPT_VARIABLE] == check_script()
+        assert found["PATH"] == os.environ["PATH"]
 
 
 async def test_it_drains_before_it_stops(short_tmp: Path) -> None:
