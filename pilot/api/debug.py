@@ -25,7 +25,7 @@ from pilot.api.debug_model import model_pages
 from pilot.api.discovery import Discovery
 from pilot.api.distribution import standings
 from pilot.model.push import COLLECTIONS
-from pilot.xds.cache import Framed
+from pilot.xds.frames import Framed
 
 Viewer = Annotated[Caller, Depends(require("viewer"))]
 WORDS = {"clusters": TYPE_CLUSTER, "endpoints": TYPE_ENDPOINT, "listeners": TYPE_LISTENER, "routes": TYPE_ROUTE}

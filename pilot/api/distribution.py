@@ -24,7 +24,7 @@ from pilot.api.connection import Connection
 from pilot.api.discovery import Discovery
 from pilot.api.reports import Report
 from pilot.registry.workloads import REGISTERED_ANNOTATION
-from pilot.xds.cache import Group, View
+from pilot.xds.views import Group, View
 
 PROGRAMMED: Final = "Programmed"
 PACE = 0.25  # seconds between two looks at objects on their way

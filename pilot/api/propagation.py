@@ -21,7 +21,7 @@ from opentelemetry.trace import Status, StatusCode
 from common.config.resource import ResourceKey
 from common.telemetry.tracing import continued, tracer
 from pilot.metrics import TYPE_LABEL
-from pilot.xds.cache import Part
+from pilot.xds.frames import Part
 from pilot.xds.notices import Acked, Refused
 
 MOST_PROXIES = 200

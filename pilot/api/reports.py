@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from common.config.resource import ResourceKey
 from common.registration.reporter import Verdict
 from pilot.metrics import TYPE_LABEL
-from pilot.xds.cache import Part
+from pilot.xds.frames import Part
 from pilot.xds.notices import Refused
 
 REJECTED = "Rejected"

@@ -1,31 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resources as framed bytes, each made once for all streams.
-
-* `Wire`: the bytes of one resource, framed as an entry of a response; `Framed`: such a resource in a group, with its sources.
-* `Group`: the resources of one `GroupKey`. It stays the same object for as long as its content stays the same.
-* `View`: the groups that make up one type for one proxy. Proxies with equal plans share one object.
-* `Part`: what changed between two groups or views, joined once and sent to everyone who makes that step.
-* `Epoch`: one snapshot with everything that was made from it. The next epoch takes over what did not change.
-
-Because unchanged things keep their identity, asking whether a stream needs a push is one `is` for each type.
-"""
+"""One snapshot with everything that was made from it. The next one takes over what did not change."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
-from weakref import WeakValueDictionary
-
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from collections.abc import Callable, Hashable, Iterable
+from itertools import compress
+from operator import is_not
+from typing import TYPE_CHECKING, Any, Generic
 
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
-from pilot.xds.framing import delta_resource, delta_response, is_name_only, sotw_resource, sotw_response, text
+from pilot.xds.frames import Framed, Part
+from pilot.xds.framing import delta_response, sotw_response
 from pilot.xds.generator import Generator, Grounded, Proxy, Push
+from pilot.xds.views import NOTHING, Group, Made, View
 
 if TYPE_CHECKING:
-    from common.config.resource import ResourceKey
     from pilot.networking.generator import Generated, GroupKey
 
 MOST_PARTS = 4
@@ -41,204 +31,6 @@ class ImpureGenerator(AssertionError):
     """Assertion mode found a key that gave two values for one fingerprint: the fingerprint misses something that the output depends on."""
 
 
-class Wire:
-    """The bytes of one resource as an entry of a delta response, kept once for all groups that hold the same. The body is a slice of them.
-
-    A thousand clusters are alike in all namespaces, and a listener holds 60 KB: second copies are most of what Pilot would keep in memory.
-    """
-
-    __slots__ = ("__weakref__", "_end", "_start", "delta", "eds_name", "name_only", "version")
-
-    def __init__(self, type_url: str, name: str, version: str, body: bytes) -> None:
-        self.version = version
-        self.delta = delta_resource(type_url, name, version, body)
-        self._end = len(self.delta) - len(text(3, name))
-        self._start = self._end - len(body)
-        self.eds_name = _eds_name(name, body) if type_url == TYPE_CLUSTER else None
-        self.name_only = is_name_only(body, name)
-
-    @property
-    def body(self) -> bytes:
-        return self.delta[self._start : self._end]
-
-    def holds(self, body: bytes) -> bool:
-        """Whether this is its body; compares without a copy."""
-        return self._end - self._start == len(body) and self.delta.startswith(body, self._start)
-
-
-_wires: WeakValueDictionary[tuple[str, str, str], Wire] = WeakValueDictionary()
-
-
-def _wire(type_url: str, name: str, body: bytes) -> Wire:
-    """The one object with these bytes. Two threads at once may make two, which costs memory and nothing else."""
-    version = hashlib.blake2b(body, digest_size=8).hexdigest()
-    key = (type_url, name, version)
-    known = _wires.get(key)
-    if known is not None and known.holds(body):
-        return known
-    wire = _wires[key] = Wire(type_url, name, version, body)
-    return wire
-
-
-class Framed:
-    """One resource of a group, with what it was made of."""
-
-    __slots__ = ("name", "sources", "type_url", "wire")
-
-    def __init__(self, type_url: str, name: str, body: bytes, sources: tuple[ResourceKey, ...]) -> None:
-        self.type_url, self.name, self.sources = type_url, name, sources
-        self.wire = _wire(type_url, name, body)
-
-    @property
-    def version(self) -> str:
-        """A hash of the body, so it is equal in every process and across restarts."""
-        return self.wire.version
-
-    @property
-    def eds_name(self) -> str | None:
-        """Clusters: the name by which Envoy will ask for the endpoints; None when they are not discovered."""
-        return self.wire.eds_name
-
-    @property
-    def name_only(self) -> bool:
-        """It only says that nothing is known under this name."""
-        return self.wire.name_only
-
-    @property
-    def body(self) -> bytes:
-        """The message; a copy, which nobody should keep."""
-        return self.wire.body
-
-    @property
-    def sotw(self) -> bytes:
-        """As an entry of a state-of-the-world response, made anew each time: parts keep what they join."""
-        return sotw_resource(self.type_url, self.wire.body)
-
-    def __repr__(self) -> str:
-        return f"Framed({self.name}@{self.version})"
-
-
-def _eds_name(name: str, body: bytes) -> str | None:
-    cluster = Cluster.FromString(body)
-    if cluster.WhichOneof("cluster_discovery_type") != "type" or cluster.type != Cluster.EDS:
-        return None
-    return cluster.eds_cluster_config.service_name or name
-
-
-class Part:
-    """Resources to send and names that are gone."""
-
-    __slots__ = ("_delta", "_eds_names", "_sotw", "frames", "removed")
-
-    def __init__(self, frames: tuple[Framed, ...], removed: tuple[str, ...] = ()) -> None:
-        self.frames, self.removed = frames, removed
-        self._delta: bytes | None = None
-        self._sotw: bytes | None = None
-        self._eds_names: frozenset[str] | None = None
-
-    @property
-    def delta(self) -> bytes:
-        if self._delta is None:
-            self._delta = b"".join([frame.wire.delta for frame in self.frames])
-        return self._delta
-
-    def forget(self) -> None:
-        """Drop what was joined, unless it is only a reference to the one resource."""
-        if len(self.frames) > 1:
-            self._delta = self._sotw = None
-
-    @property
-    def sotw(self) -> bytes:
-        if self._sotw is None:
-            self._sotw = b"".join([frame.sotw for frame in self.frames])
-        return self._sotw
-
-    @property
-    def eds_names(self) -> frozenset[str]:
-        """Of clusters: the endpoints that Envoy needs again after this."""
-        if self._eds_names is None:
-            self._eds_names = frozenset(frame.eds_name for frame in self.frames if frame.eds_name)
-        return self._eds_names
-
-    def __bool__(self) -> bool:
-        return bool(self.frames or self.removed)
-
-
-class Group:
-    """The resources of one key. `content` is a Part, so that sending a whole group costs no join; groups with the same resources share it."""
-
-    __slots__ = ("_sources", "asked", "content", "fingerprint", "key", "resources")
-
-    def __init__(
-        self, key: GroupKey, fingerprint: Hashable, resources: Mapping[str, Framed], asked: int, content: Part | None = None
-    ) -> None:
-        self.key, self.fingerprint, self.resources, self.asked = key, fingerprint, resources, asked
-        self.content = content if content is not None else Part(tuple(resources.values()))
-        self._sources: frozenset[ResourceKey] | None = None
-
-    @property
-    def sources(self) -> frozenset[ResourceKey]:
-        """All objects that its resources were made of."""
-        if self._sources is None:
-            self._sources = frozenset(source for frame in self.content.frames for source in frame.sources)
-        return self._sources
-
-    def same_content(self, fingerprint: Hashable, made: Made) -> Group:
-        """It was generated again and came out equal, maybe from other objects."""
-        self.fingerprint = fingerprint
-        if made.resources is not self.resources:
-            self.resources, self.content, self._sources = made.resources, made.content, None
-        return self
-
-
-class Made(NamedTuple):
-    """What generating gave, with the frames of the known resources where these are the same."""
-
-    generated: tuple[Generated, ...]
-    known: Mapping[str, Framed]
-    """The first two are only kept alive: their ids are this one's key."""
-    resources: Mapping[str, Framed]
-    content: Part
-    is_same: bool
-    """The bytes of all resources are those of the known ones."""
-
-
-class View:
-    """What one proxy should have of one type."""
-
-    __slots__ = ("_index", "groups")
-
-    def __init__(self, groups: tuple[Group, ...]) -> None:
-        self.groups = groups
-        self._index: dict[str, Framed] | None = None
-
-    def get(self, name: str) -> Framed | None:
-        if len(self.groups) > 4:
-            return self.index.get(name)
-        for group in self.groups:
-            frame = group.resources.get(name)
-            if frame is not None:
-                return frame
-        return None
-
-    @property
-    def index(self) -> Mapping[str, Framed]:
-        """All resources by name. If two groups have a name, the first one's counts."""
-        if self._index is None:
-            self._index = {}
-            for group in reversed(self.groups):
-                self._index.update(group.resources)
-        return self._index
-
-    def __iter__(self) -> Iterator[Framed]:
-        return itertools.chain.from_iterable(group.content.frames for group in self.groups)
-
-    def __len__(self) -> int:
-        return sum(len(group.resources) for group in self.groups)
-
-
-_NO_RESOURCES: Mapping[str, Framed] = {}
-NOTHING = View(())
 OnError = Callable[["GroupKey", Exception], None]
 
 
@@ -289,7 +81,7 @@ class Epoch(Generic[Push, Proxy]):
                 self._before[type_url] = previous._survivors(type_url)
         self._plans: dict[int, tuple[tuple[GroupKey, ...], View]] = {}
         self._ready: dict[tuple[int, str], tuple[Proxy, frozenset[str] | None, View]] = {}
-        self._made: dict[tuple[int, int], Made] = {}
+        self._made: dict[tuple[int, int], tuple[tuple[Generated, ...], Made | None, Made]] = {}
         self._frames: dict[int, tuple[Generated, Framed]] = {}
         self._steps: dict[Any, tuple[Any, Any]] = {}
         self._responses: dict[Any, tuple[Any, Response]] = {}
@@ -342,7 +134,8 @@ class Epoch(Generic[Push, Proxy]):
         def make() -> View:
             found = {name: frame for name in sorted(names) if (frame := view.get(name)) is not None}
             key = view.groups[0].key if view.groups else None
-            return View((Group(key, None, found, self.number),)) if found and key is not None else NOTHING
+            made = Made((), found, Part(tuple(found.values())))
+            return View((Group(key, None, made, self.number),)) if found and key is not None else NOTHING
 
         restricted: View = self._once(("restrict", id(view), names), (view, names), make)
         return restricted
@@ -362,7 +155,7 @@ class Epoch(Generic[Push, Proxy]):
             if self._on_error is None:
                 raise
             self._on_error(key, error)
-            group = before or Group(key, None, {}, self.number)
+            group = before or Group(key, None, Made((), {}, Part(())), self.number)
         group.asked = self.number
         groups[key] = group
         return group
@@ -373,40 +166,54 @@ class Epoch(Generic[Push, Proxy]):
             if self._check:
                 self._compare(key, before)
             return before
-        made = self._make(key, before.resources if before is not None else _NO_RESOURCES)
-        if before is not None and made.is_same:
+        made = self._make(key, before.made if before is not None else None)
+        if before is not None and not self._content_step(before.content, made.content):
             return before.same_content(fingerprint, made)
-        group = Group(key, fingerprint, made.resources, self.number, made.content)
+        group = Group(key, fingerprint, made, self.number)
         if self._check:
             self._compare(key, group)
         return group
 
-    def _make(self, key: GroupKey, known: Mapping[str, Framed]) -> Made:
+    def _make(self, key: GroupKey, before: Made | None) -> Made:
         """Once for all groups that were handed the same resources and had the same before."""
         generated = self._generator.generate(self.push, key)
-        place = (id(generated), id(known))
-        made = self._made.get(place)
-        if made is None:
-            made = self._compose(key.type_url, generated, known)
-            if key.type_url in SHARED:
-                self._made[place] = made
-        return made
+        if key.type_url not in SHARED:
+            return self._compose(key.type_url, generated, before)
+        place = (id(generated), id(before.content) if before is not None else 0)
+        found = self._made.get(place)
+        if found is None:
+            found = self._made[place] = (generated, before, self._compose(key.type_url, generated, before))
+        return found[2]
 
-    def _compose(self, type_url: str, generated: tuple[Generated, ...], known: Mapping[str, Framed]) -> Made:
+    def _compose(self, type_url: str, generated: tuple[Generated, ...], before: Made | None) -> Made:
+        if before is not None and before.generated and len(generated) == len(before.generated):  # mostly the same objects: then C compares
+            places = list(compress(itertools.count(), map(is_not, generated, before.generated)))
+            if all(generated[place].name == before.generated[place].name for place in places):
+                return self._replace(type_url, generated, before, places)
+        known = before.resources if before is not None else {}
         resources: dict[str, Framed] = {}
-        same_bytes = same_frames = len(generated) == len(known)
         for resource in generated:
             old = known.get(resource.name)
-            if old is not None and old.wire.holds(resource.body):
-                if old.sources == resource.sources:
-                    resources[resource.name] = old
-                    continue
-            else:
-                same_bytes = False
-            same_frames = False
-            resources[resource.name] = self._frame(type_url, resource)
-        frames = tuple(resources.values())
-        return Made(generated, known, known if same_frames else resources, Part(frames), same_bytes)
+            kept = old is not None and old.wire.holds(resource.body) and old.sources == resource.sources
+            resources[resource.name] = old if old is not None and kept else self._frame(type_url, resource)
+        return Made(generated if type_url in SHARED else (), resources, Part(tuple(resources.values())))
+
+    def _replace(self, type_url: str, generated: tuple[Generated, ...], before: Made, places: list[int]) -> Made:
+        """The same names in the same order, and other objects in some places."""
+        frames = list(before.content.frames)
+        resources = dict(before.resources)
+        changed = []
+        for place in places:
+            resource, old = generated[place], frames[place]
+            same = old.wire.holds(resource.body)
+            if same and old.sources == resource.sources:
+                continue
+            frames[place] = resources[resource.name] = frame = self._frame(type_url, resource)
+            if not same:
+                changed.append(frame)
+        made = Made(generated, resources, Part(tuple(frames)))
+        self._once((id(before.content), id(made.content)), (before.content, made.content), lambda: Part(tuple(changed)))
+        return made
 
     def _frame(self, type_url: str, generated: Generated) -> Framed:
         """One object for all groups that were handed the very same resource. (The memory of the snapshot keeps these alive anyway.)"""
@@ -440,8 +247,10 @@ class Epoch(Generic[Push, Proxy]):
         parts = []
         for group in new.groups:
             before = earlier.pop(group.key, None)
-            if before is not group:
-                parts.append(self._group_step(before, group))
+            if before is None:
+                parts.append(group.content)
+            elif before is not group:
+                parts.append(self._content_step(before.content, group.content))
         parts = [part for part in parts if part]
         lost = [name for part in parts for name in part.removed]
         lost += [name for group in earlier.values() for name in group.resources]
@@ -450,15 +259,14 @@ class Epoch(Generic[Push, Proxy]):
         frames = tuple([frame for part in parts for frame in part.frames])  # a name may have moved from one group to another
         return (Part(frames, tuple([name for name in dict.fromkeys(lost) if new.get(name) is None])),)
 
-    def _group_step(self, old: Group | None, new: Group) -> Part:
-        if old is None:
-            return new.content
+    def _content_step(self, before: Part, after: Part) -> Part:
+        """From all resources of a group to those that it has now."""
 
         def make() -> Part:
-            frames = tuple([frame for name, frame in new.resources.items() if _changed(old.resources.get(name), frame)])
-            return Part(frames, tuple([name for name in old.resources if name not in new.resources]))
+            old = {frame.name: frame for frame in before.frames}
+            frames = tuple([frame for frame in after.frames if _changed(old.pop(frame.name, None), frame)])
+            return Part(frames, tuple(old))
 
-        before, after = old.content, new.content
         part: Part = self._once((id(before), id(after)), (before, after), make)
         return part
 
@@ -525,12 +333,6 @@ class Epoch(Generic[Push, Proxy]):
     def nonce(self) -> str:
         """Unique in this process: the epoch's number, then a count. The number tells a reader of dumps which snapshot was acknowledged."""
         return f"{self.number}.{next(self._nonces)}"
-
-
-def since(known: Mapping[str, str], target: View) -> tuple[Part, ...]:
-    """What leads from what a client says to hold, name -> version, to a view."""
-    frames = tuple([frame for frame in target if known.get(frame.name) != frame.version])
-    return (Part(frames),) if frames else ()
 
 
 def _few(parts: list[Part]) -> tuple[Part, ...]:

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from pilot.xds.cache import Framed, View
+from pilot.xds.frames import Framed
+from pilot.xds.views import View
 
 _WORD = re.compile(r"[^\s,;'\"()\[\]]+")
 ALONE = 4

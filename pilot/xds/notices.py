@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from common.config.resource import ResourceKey
-from pilot.xds.cache import Part
+from pilot.xds.frames import Part
 
 
 class Acked(NamedTuple):

@@ -24,7 +24,8 @@ from collections.abc import Iterable
 from typing import Generic, NamedTuple
 
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
-from pilot.xds.cache import Epoch, Framed, Part, Response, View, since
+from pilot.xds.cache import Epoch, Response
+from pilot.xds.frames import Framed, Part
 from pilot.xds.generator import Proxy, Push
 from pilot.xds.nack import Isolation
 from pilot.xds.names import EMPTY, NameSets
@@ -32,6 +33,7 @@ from pilot.xds.notices import Acked, Converged, Expired, Nacked, Notice, Refused
 from pilot.xds.queue import INTERVAL, NEVER
 from pilot.xds.requests import Request
 from pilot.xds.subscription import ORDER, REMOVED_AT_ONCE, WILDCARD, Sent, Subscription
+from pilot.xds.views import View, since
 
 PATIENCE = 5.0
 """Seconds after which an unanswered response (of any type but CDS) no longer holds back the next."""

@@ -8,10 +8,11 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
-from pilot.xds.cache import Framed, Part, View
+from pilot.xds.frames import Framed, Part
 from pilot.xds.nack import Isolation
 from pilot.xds.names import EMPTY
 from pilot.xds.queue import Gate
+from pilot.xds.views import View
 
 ORDER = (TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST)
 """Make before break: what is referred to goes before what refers to it."""

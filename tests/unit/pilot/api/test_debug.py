@@ -15,7 +15,7 @@ from citadel.authority.api_keys import TokenSigner, new_api_key
 from common.identity.tokens import Role, TokenVerifier
 from common.mesh.names import TYPE_CLUSTER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from pilot.api.debug import debug_app
-from pilot.xds.cache import Framed
+from pilot.xds.frames import Framed
 from tests.unit.pilot.api.ads_client import AdsClient
 from tests.unit.pilot.api.test_ads import WORLD, Server
 from tests.unit.pilot.xds.worlds import DISCOVERED

@@ -16,7 +16,7 @@ from common.config.resource import ResourceKey
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_ROUTE
 from common.telemetry.tracing import recent_spans, set_up_tracing
 from pilot.api.propagation import MOST_PROXIES, Propagation
-from pilot.xds.cache import Framed, Part
+from pilot.xds.frames import Framed, Part
 from pilot.xds.notices import Acked, Refused
 
 REVIEWS = ResourceKey("istio/networking/v1alpha3/virtualservices", "default", "reviews")

@@ -11,7 +11,7 @@ from common.config.resource import ResourceKey
 from common.mesh.names import TYPE_ROUTE
 from common.registration.reporter import Verdict
 from pilot.api.reports import Reports
-from pilot.xds.cache import Framed, Part
+from pilot.xds.frames import Framed, Part
 from pilot.xds.notices import Refused
 
 REVIEWS = ResourceKey("istio/networking/v1alpha3/virtualservices", "default", "reviews")

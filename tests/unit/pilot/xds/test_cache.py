@@ -11,7 +11,8 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 from common.config.resource import ResourceKey
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT
 from pilot.networking.generator import GroupKey
-from pilot.xds.cache import Epoch, Framed, ImpureGenerator
+from pilot.xds.cache import Epoch, ImpureGenerator
+from pilot.xds.frames import Framed
 from pilot.xds.names import NameSets
 from tests.unit.pilot.xds.worlds import World, WorldGenerator, group_key
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from pilot.xds.cache import Framed
+from pilot.xds.frames import Framed
 from pilot.xds.nack import Isolation
 from pilot.xds.notices import Acked, Nacked, Refused
 from pilot.xds.subscription import SyncState
