@@ -12,7 +12,7 @@ from functools import cached_property
 from pilot.model import hosts
 from pilot.model.destination_rules import DestinationRules, HostRule
 from pilot.model.digest import combine
-from pilot.model.labels import LabelSet, label_set
+from pilot.model.labels import LabelSet
 from pilot.model.service import Service
 from pilot.model.sidecars import Imports
 from pilot.model.virtual_services import MESH, RoutingRule, RoutingRules
@@ -113,14 +113,7 @@ class Scope:
     @cached_property
     def source_label_sets(self) -> tuple[LabelSet, ...]:
         """Every `sourceLabels` condition that some visible rule makes: which of them a proxy meets is all that routes know of its labels."""
-        found: set[LabelSet] = set()
-        for rule in self.mesh_rules:
-            conditions = (
-                *(match.sourceLabels for route in rule.spec.http for match in route.match),
-                *(match.sourceLabels for tls in rule.spec.tls for match in tls.match),
-                *(match.sourceLabels for tcp in rule.spec.tcp for match in tcp.match),
-            )
-            found.update(label_set(labels) for labels in conditions if labels)
+        found = {condition for rule in self.mesh_rules for condition in rule.source_labels}
         return tuple(sorted(found))
 
     def destination_rule(self, service: Service) -> HostRule | None:

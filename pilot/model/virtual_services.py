@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from common.config.kinds.networking import VirtualService
 from common.config.resource import Resource, ResourceKey
 from pilot.model import hosts
+from pilot.model.labels import LabelSet, label_set
 from pilot.model.order import is_private, oldest_first
 
 MESH = "mesh"
@@ -55,6 +57,16 @@ class RoutingRule:
         """Full name of a destination that the rule mentions."""
         return hosts.qualify(host, self.namespace)
 
+    @property
+    def source_labels(self) -> set[LabelSet]:
+        """Every `sourceLabels` condition that it makes."""
+        conditions = (
+            *(match.sourceLabels for route in self.spec.http for match in route.match),
+            *(match.sourceLabels for tls in self.spec.tls for match in tls.match),
+            *(match.sourceLabels for tcp in self.spec.tcp for match in tcp.match),
+        )
+        return {label_set(labels) for labels in conditions if labels}
+
     def applies_to_gateways(self, names: Iterable[str]) -> frozenset[str]:
         """References in a match, resolved."""
         return frozenset(resolve_gateway(name, self.namespace) for name in names)
@@ -74,6 +86,11 @@ class RoutingRules:
             )
             for resource in oldest_first(resource for resource, _ in rules.values())
         )
+
+    @cached_property
+    def has_source_labels(self) -> bool:
+        """Whether any rule asks for the labels of the client: only then do proxies of one namespace get different routes."""
+        return any(rule.source_labels for rule in self.all)
 
     def visible_from(self, namespace: str) -> tuple[RoutingRule, ...]:
         """A namespace's own private rules first, so that they beat older public ones, then the public rules of all."""

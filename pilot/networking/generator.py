@@ -35,7 +35,7 @@ from pilot.networking.inbound import Inbound
 from pilot.networking.names import ClusterName
 from pilot.networking.resource import Generated
 
-__all__ = ["Generated", "GroupKey", "basis", "fingerprint", "generate", "plan"]
+__all__ = ["Generated", "GroupKey", "basis", "fingerprint", "generate", "plan", "plan_basis"]
 
 
 class GroupKey(NamedTuple):
@@ -137,6 +137,17 @@ def _met(push: PushContext, proxy: Proxy) -> tuple[LabelSet, ...]:
     """Which `sourceLabels` conditions the proxy meets."""
     conditions = push.scope(proxy.namespace).source_label_sets
     return tuple(condition for condition in conditions if selects(dict(condition), proxy.labels))
+
+
+def plan_basis(push: PushContext, type_url: str) -> Hashable:
+    """Equal in two pushes only if `plan` answers alike for every proxy and names: what proxies need, not how it looks."""
+    catalog = push.catalog
+    if type_url == TYPE_ENDPOINT:
+        return (catalog.digest, push.destinations, push.sidecars, push.mesh.localityLbSetting is None)
+    inbound = (catalog.digest, catalog.all_serving_digest, push.authentication_digest)
+    if type_url == TYPE_CLUSTER:
+        return inbound
+    return (*inbound, push.gateways, push.sidecars, push.routing if push.routing.has_source_labels else None)
 
 
 def basis(push: PushContext, type_url: str) -> Hashable:

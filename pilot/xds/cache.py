@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Hashable, Iterable
 from itertools import compress
 from operator import is_not
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from pilot.xds.frames import Framed, Part
@@ -43,6 +43,17 @@ class Response:
         self.nonce, self.payload = nonce, payload
 
 
+class _Ready(NamedTuple, Generic[Proxy]):
+    """A view that was made for a proxy before it asked."""
+
+    proxy: Proxy
+    names: frozenset[str] | None
+    view: View
+
+    def serves(self, proxy: Proxy, names: frozenset[str] | None) -> bool:
+        return self.proxy is proxy and self.names is names
+
+
 class Epoch(Generic[Push, Proxy]):
     """One snapshot and what was generated from it.
 
@@ -66,40 +77,56 @@ class Epoch(Generic[Push, Proxy]):
         self.number: int = previous.number + 1 if previous is not None else 1
         self._generator, self._check, self._on_error = generator, check, on_error
         self._bases: dict[str, Hashable] = {}
-        self.unchanged = self._unchanged(previous)
+        self._plan_bases: dict[str, Hashable] = {}
+        self._planned: dict[str, dict[int, _Ready[Proxy]]] = {type_url: {} for type_url in TYPES}  # what still has the right plan
+        self.unchanged: frozenset[str] = frozenset()
         """Types of which no view differs from the epoch before."""
+        self._stand_on(previous)
         self._groups: dict[str, dict[GroupKey, Group]] = {type_url: {} for type_url in TYPES}
         self._before: dict[str, dict[GroupKey, Group]] = {}
         self._views: dict[str, dict[tuple[GroupKey, ...], View]] = {type_url: {} for type_url in TYPES}
+        self._ready: dict[str, dict[int, _Ready[Proxy]]] = {type_url: {} for type_url in TYPES}
         self._views_before: dict[str, dict[tuple[GroupKey, ...], View]] = previous._views if previous is not None else {}
         for type_url in TYPES:
             if previous is None:
                 continue
             if type_url in self.unchanged:  # shared, not copied: what either of the two adds is right for both
                 self._groups[type_url], self._views[type_url] = previous._groups[type_url], previous._views[type_url]
+                self._ready[type_url] = previous._ready[type_url]
             else:
                 self._before[type_url] = previous._survivors(type_url)
         self._plans: dict[int, tuple[tuple[GroupKey, ...], View]] = {}
-        self._ready: dict[tuple[int, str], tuple[Proxy, frozenset[str] | None, View]] = {}
         self._made: dict[tuple[int, int], tuple[tuple[Generated, ...], Made | None, Made]] = {}
         self._frames: dict[int, tuple[Generated, Framed]] = {}
         self._steps: dict[Any, tuple[Any, Any]] = {}
         self._responses: dict[Any, tuple[Any, Response]] = {}
         self._nonces = itertools.count(1)
 
-    def _unchanged(self, previous: Epoch[Push, Proxy] | None) -> frozenset[str]:
+    def _stand_on(self, previous: Epoch[Push, Proxy] | None) -> None:
+        """See what need not be asked again."""
         if not isinstance(self._generator, Grounded):
-            return frozenset()
+            return
         self._bases = {type_url: self._generator.basis(self.push, type_url) for type_url in TYPES}
+        self._plan_bases = {type_url: self._generator.plan_basis(self.push, type_url) for type_url in TYPES}
         if previous is None or self._check or self.number % LOOK_AGAIN == 0:
-            return frozenset()
-        return frozenset(type_url for type_url, basis in self._bases.items() if previous._bases.get(type_url) == basis)
+            return
+        self.unchanged = frozenset(type_url for type_url, basis in self._bases.items() if previous._bases.get(type_url) == basis)
+        for type_url, basis in self._plan_bases.items():
+            if previous._plan_bases.get(type_url) == basis:
+                self._planned[type_url] = previous._ready[type_url]
 
     def prepare(self, wanted: Iterable[tuple[Proxy, str, frozenset[str] | None]]) -> None:
         """Make all these views, so that nobody waits for them later. Those of unchanged types are taken over as they are."""
         for proxy, type_url, names in wanted:
             if type_url not in self.unchanged:
-                self._ready[id(proxy), type_url] = (proxy, names, self.view(proxy, type_url, names))
+                before = self._planned[type_url].get(id(proxy))
+                if before is not None and before.serves(proxy, names):
+                    view = self._view(type_url, before.view.plan)
+                else:
+                    view = self.view(proxy, type_url, names)
+                self._ready[type_url][id(proxy)] = _Ready(proxy, names, view)
+        for planned in self._planned:
+            self._planned[planned] = {}
 
     def _survivors(self, type_url: str) -> dict[GroupKey, Group]:
         kept = {key: group for key, group in self._before.get(type_url, {}).items() if group.asked > self.number - FORGET_AFTER}
@@ -110,10 +137,12 @@ class Epoch(Generic[Push, Proxy]):
 
     def view(self, proxy: Proxy, type_url: str, names: frozenset[str] | None) -> View:
         """The proxy's resources of a type: all of them (None) or the named ones."""
-        ready = self._ready.get((id(proxy), type_url))
-        if ready is not None and ready[0] is proxy and ready[1] is names:
-            return ready[2]
-        plan = self._generator.plan(self.push, proxy, type_url, names)
+        ready = self._ready[type_url].get(id(proxy))
+        if ready is not None and ready.serves(proxy, names):
+            return ready.view
+        return self._view(type_url, self._generator.plan(self.push, proxy, type_url, names))
+
+    def _view(self, type_url: str, plan: tuple[GroupKey, ...]) -> View:
         remembered = self._plans.get(id(plan))
         if remembered is not None and remembered[0] is plan:
             return remembered[1]
@@ -122,9 +151,9 @@ class Epoch(Generic[Push, Proxy]):
         if view is None:
             groups = tuple([self._group(key) for key in plan])
             before = self._views_before[type_url].get(plan) if self._views_before else None
-            view = before if before is not None and _same(before.groups, groups) else View(groups)
+            view = before if before is not None and _same(before.groups, groups) else View(groups, plan)
             views[plan] = view
-        if len(plan) > MOST_PARTS:  # hashing it took longer than finding it by identity; keeping it alive keeps its id its own
+        if view.plan is plan or len(plan) > MOST_PARTS:  # it will be asked for by this very object: finding it by identity costs least
             self._plans[id(plan)] = (plan, view)
         return view
 
@@ -325,7 +354,6 @@ class Epoch(Generic[Push, Proxy]):
         """Everybody has been served: what is asked for again is joined again."""
         self._responses.clear()
         self._steps.clear()
-        self._ready.clear()
         for groups in self._groups.values():
             for group in tuple(groups.values()):
                 group.content.forget()

@@ -34,7 +34,11 @@ class Generator(Protocol[Push_contra, Proxy_contra]):
 
 @runtime_checkable
 class Grounded(Protocol[Push_contra]):
-    """A generator that can also say that a whole type did not change. Then no proxy is planned for again."""
+    """A generator that can also say what did not change. Then no proxy is planned for again, or not even looked at."""
+
+    def plan_basis(self, push: Push_contra, type_url: str, /) -> Hashable:
+        """Equal in two snapshots only if `plan` answers alike in both, for every proxy."""
+        ...
 
     def basis(self, push: Push_contra, type_url: str, /) -> Hashable:
         """Equal in two snapshots only if `plan` and `fingerprint` answer alike in both, for every proxy and key of the type."""

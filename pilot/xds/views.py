@@ -63,10 +63,10 @@ class Group:
 class View:
     """What one proxy should have of one type."""
 
-    __slots__ = ("_index", "groups")
+    __slots__ = ("_index", "groups", "plan")
 
-    def __init__(self, groups: tuple[Group, ...]) -> None:
-        self.groups = groups
+    def __init__(self, groups: tuple[Group, ...], plan: tuple[GroupKey, ...] = ()) -> None:
+        self.groups, self.plan = groups, plan
         self._index: dict[str, Framed] | None = None
 
     def get(self, name: str) -> Framed | None:
