@@ -20,6 +20,7 @@ import structlog
 from common.config.resource import Resource, ResourceKey
 from pilot import metrics
 from pilot.api.connection import Connection
+from pilot.api.memory import keep_heap
 from pilot.api.propagation import Propagation
 from pilot.api.rest import Rest
 from pilot.model.proxy import Proxy
@@ -135,6 +136,7 @@ class Discovery:
 
     async def run(self) -> None:
         """Build and publish until cancelled."""
+        keep_heap()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sweep(), name="cut slow proxies, rest")
             group.create_task(self._build_and_publish(), name="snapshots")

@@ -8,9 +8,10 @@ most of that for later, and what fell into reference cycles stays until Python h
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 from collections.abc import Callable
+
+from pilot.api.memory import give_back
 
 CROWD = 100
 """Proxies come or gone that make it worth looking for cycles, which takes 0.1 s in which nothing else happens."""
@@ -41,11 +42,6 @@ class Rest:
             gc.unfreeze()
             self._collect()
             gc.freeze()  # who is connected now stays for long
-        await asyncio.to_thread(_trim)
+        await asyncio.to_thread(give_back)
         return True
 
-
-def _trim() -> None:
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # glibc
-        trim(0)

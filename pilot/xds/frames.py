@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Wire:
     """The bytes of one resource as an entry of a delta response, kept once for all groups that hold the same. The body is a slice of them.
 
-    A thousand clusters are alike in all namespaces, and a listener holds 60 KB: second copies are most of what Pilot would keep in memory.
+    A thousand clusters are alike in all namespaces, and second copies are most of what Pilot would keep in memory.
     """
 
     __slots__ = ("__weakref__", "_end", "_start", "delta", "eds_name", "name_only", "version")
