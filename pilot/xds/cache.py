@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from itertools import compress
 from operator import is_not
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pilot.networking.generator import Generated, GroupKey
 
 MOST_PARTS = 4
+LARGE = 4096  # bytes of a response that are not kept for the next stream unless they are surely wanted again
 MOST_REMEMBERED = 20_000  # steps and small responses of one epoch; proxies that come and go must not fill the memory
 FORGET_AFTER = 8  # epochs in which no stream asked for a group
 LOOK_AGAIN = 64  # epochs after which even unchanged types are looked at, so that what departed proxies needed is forgotten
@@ -35,12 +37,25 @@ OnError = Callable[["GroupKey", Exception], None]
 
 
 class Response:
-    """A response that many streams may share: the same bytes object is written to each."""
+    """A response that many streams may share: then the same bytes object is written to each.
 
-    __slots__ = ("nonce", "payload")
+    One that is a single proxy's is joined only when it is written, and not kept: a thousand of them at once would be a gigabyte.
+    """
 
-    def __init__(self, nonce: str, payload: bytes) -> None:
-        self.nonce, self.payload = nonce, payload
+    __slots__ = ("_is_shared", "_join", "_payload", "nonce")
+
+    def __init__(self, nonce: str, join: Callable[[], bytes], *, is_shared: bool) -> None:
+        self.nonce, self._join, self._is_shared = nonce, join, is_shared
+        self._payload: bytes | None = None
+
+    @property
+    def payload(self) -> bytes:
+        if self._payload is not None:
+            return self._payload
+        payload = self._join()
+        if self._is_shared:
+            self._payload = payload
+        return payload
 
 
 class _Ready(NamedTuple, Generic[Proxy]):
@@ -324,31 +339,40 @@ class Epoch(Generic[Push, Proxy]):
     def delta(self, type_url: str, parts: tuple[Part, ...], removed: Iterable[str] = (), *, unlike: str = "") -> Response:
         """A delta response with these parts. Shared by all who send the same; `unlike` is a nonce that it must not have."""
         removed = tuple(removed)
-        key = ("delta", type_url, removed, *map(id, parts))
-        found = self._responses.get(key)
-        if found is None or found[1].nonce == unlike:
-            nonce = self.nonce()
-            payload = delta_response(type_url, self.version, nonce, [part.delta for part in parts], removed)
-            found = (parts, Response(nonce, payload))
-            self._remember(key, found)
-        return found[1]
+
+        def bodies() -> list[bytes]:
+            return [part.delta for part in parts]
+
+        def join(nonce: str) -> bytes:
+            return delta_response(type_url, self.version, nonce, bodies(), removed)
+
+        return self._response(("delta", type_url, removed, *map(id, parts)), parts, bodies, join, unlike)
 
     def sotw(self, type_url: str, parts: tuple[Part, ...], *, unlike: str = "") -> Response:
         """A state-of-the-world response with these parts, shared likewise."""
-        key = ("sotw", type_url, *map(id, parts))
-        found = self._responses.get(key)
-        if found is None or found[1].nonce == unlike:
-            nonce = self.nonce()
-            found = (parts, Response(nonce, sotw_response(type_url, self.version, nonce, [part.sotw for part in parts])))
-            self._remember(key, found)
-        return found[1]
 
-    def _remember(self, key: Any, found: tuple[tuple[Part, ...], Response]) -> None:
-        parts, response = found
-        if len(response.payload) < 4096 or len(parts) <= 1:  # a big one with a private part is nobody else's
+        def bodies() -> list[bytes]:
+            return [part.sotw for part in parts]
+
+        def join(nonce: str) -> bytes:
+            return sotw_response(type_url, self.version, nonce, bodies())
+
+        return self._response(("sotw", type_url, *map(id, parts)), parts, bodies, join, unlike)
+
+    def _response(
+        self, key: Any, parts: tuple[Part, ...], bodies: Callable[[], list[bytes]], join: Callable[[str], bytes], unlike: str
+    ) -> Response:
+        found = self._responses.get(key)
+        if found is not None and found[1].nonce != unlike:
+            return found[1]
+        nonce = self.nonce()
+        is_shared = len(parts) <= 1 or sum(map(len, bodies())) < LARGE  # a large one with a private part is nobody else's
+        response = Response(nonce, partial(join, nonce), is_shared=is_shared)
+        if is_shared:
             if len(self._responses) > MOST_REMEMBERED:
                 self._responses.clear()
-            self._responses[key] = found
+            self._responses[key] = (parts, response)
+        return response
 
     def forget_responses(self) -> None:
         """Everybody has been served: what is asked for again is joined again."""

@@ -43,10 +43,18 @@ class Send(NamedTuple):
     """Write `payload` to the proxy, then ask again."""
 
     type_url: str
-    nonce: str
-    payload: bytes
+    response: Response
     unasked: bool
     resources: int
+
+    @property
+    def nonce(self) -> str:
+        return self.response.nonce
+
+    @property
+    def payload(self) -> bytes:
+        """Read it once, when it is written: it may be joined anew each time."""
+        return self.response.payload
 
 
 class Stream(Generic[Push, Proxy]):
@@ -517,7 +525,7 @@ class Stream(Generic[Push, Proxy]):
         subscription.waiting[response.nonce] = Sent(response.nonce, parts, suspects, removed, target, self.epoch.number, now)
         if unasked:
             subscription.gate.passed(now)
-        return Send(type_url, response.nonce, response.payload, unasked, resources)
+        return Send(type_url, response, unasked, resources)
 
     def _whole(self, subscription: Subscription, target: View, trial: frozenset[str]) -> tuple[Part, ...]:
         """State of the world: everything, ghosts too, and the last accepted form of what is under suspicion."""
