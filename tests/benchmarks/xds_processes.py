@@ -29,6 +29,7 @@ from common.lifecycle import Component, Life
 from common.lifecycle.grpc import bind_grpc, grpc_server
 from common.mcp.change import Change, OnChange
 from common.mcp.client import GrpcConfigSource
+from pilot.api.memory import keep_heap
 from tests.benchmarks.xds_clients.messages import METHOD
 
 Order = Callable[[dict[str, Any]], None]
@@ -194,6 +195,7 @@ def play(role: str, folder: Path, core: int) -> None:
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30), logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     if role == "raw":
+        keep_heap()
         asyncio.run(raw(folder))
     else:
         asyncio.run(serve({"galley": galley, "pilot": pilot}[role](folder)))

@@ -5,7 +5,8 @@ response is never taken apart for its nonce.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 _MANAGER = "/" + HttpConnectionManager.DESCRIPTOR.full_name
 DISCOVERED = "*"
 """What a route configuration refers to whose virtual hosts are to be discovered."""
+LONG, PRIVATE, BEGINNINGS = 64, 4, 32
+"""Resources of a response whose beginning is remembered, how many at its end may be a client's own, and how many beginnings."""
 METHOD = {"delta": SERVICE + "DeltaAggregatedResources", "sotw": SERVICE + "StreamAggregatedResources"}
 
 
@@ -96,32 +99,77 @@ class Contents(NamedTuple):
     removed: tuple[str, ...]
 
 
+class _Beginning(NamedTuple):
+    """The first bytes of a delta response, up to its last few resources, and what the resources in them refer to."""
+
+    section: bytes
+    references: dict[str, tuple[str, ...]]
+
+
 class Reader:
-    """Reads references of clusters, listeners and routes, each resource once however many clients get it."""
+    """Reads references of clusters, listeners and routes: each resource once, and a long common beginning of responses once, however many
+    clients get them.
+    """
 
     def __init__(self, variant: str) -> None:
         self._delta = variant == "delta"
         self._known: dict[tuple[str, str] | bytes, tuple[str, tuple[str, ...]]] = {}
+        self._beginnings: deque[tuple[str, _Beginning]] = deque(maxlen=BEGINNINGS)
 
-    def read(self, type_url: str, message: bytes) -> Contents:
-        references: dict[str, tuple[str, ...]] = {}
-        known = self._known
+    def read(self, type_url: str, message: bytes | bytearray) -> Contents:
         if not self._delta:
-            for item in DiscoveryResponse.FromString(message).resources:
-                body = item.value
-                found = known.get(body)
-                if found is None:
-                    found = known[body] = _references(type_url, body)
-                references[found[0]] = found[1]
-            return Contents(references, ())
-        response = DeltaDiscoveryResponse.FromString(message)
+            return Contents(dict(self._sotw(type_url, bytes(message))), ())
+        for its_type, beginning in self._beginnings:
+            if its_type == type_url and message.startswith(beginning.section):
+                rest = DeltaDiscoveryResponse.FromString(bytes(message[len(beginning.section) :]))
+                return Contents({**beginning.references, **self._read(type_url, rest)}, tuple(rest.removed_resources))
+        response = DeltaDiscoveryResponse.FromString(bytes(message))
+        references = self._read(type_url, response)
+        if len(references) >= LONG:
+            self._beginnings.appendleft((type_url, self._beginning(message, list(references.items()))))
+        return Contents(references, tuple(response.removed_resources))
+
+    def _sotw(self, type_url: str, message: bytes) -> Iterator[tuple[str, tuple[str, ...]]]:
+        for item in DiscoveryResponse.FromString(message).resources:
+            body = item.value
+            found = self._known.get(body)
+            if found is None:
+                found = self._known[body] = _references(type_url, body)
+            yield found
+
+    def _read(self, type_url: str, response: DeltaDiscoveryResponse) -> dict[str, tuple[str, ...]]:
+        references: dict[str, tuple[str, ...]] = {}
         for resource in response.resources:
             name, version = resource.name, resource.version
-            seen = known.get((name, version))
+            seen = self._known.get((name, version))
             if seen is None or not version:
-                seen = known[name, version] = _references(type_url, resource.resource.value)
+                seen = self._known[name, version] = _references(type_url, resource.resource.value)
             references[name] = seen[1]
-        return Contents(references, tuple(response.removed_resources))
+        return references
+
+    @staticmethod
+    def _beginning(message: bytes | bytearray, references: list[tuple[str, tuple[str, ...]]]) -> _Beginning:
+        kept = len(references) - PRIVATE
+        return _Beginning(bytes(message[: _end_of_resource(message, kept)]), dict(references[:kept]))
+
+
+def _end_of_resource(message: bytes | bytearray, count: int) -> int:
+    """Where the field ends that is a delta response's `count`th resource (field 2)."""
+    position = 0
+    while count:
+        number = message[position] >> 3
+        position += 1
+        length = shift = 0
+        while True:
+            byte = message[position]
+            position += 1
+            length |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        position += length
+        count -= number == 2
+    return position
 
 
 def _references(type_url: str, body: bytes) -> tuple[str, tuple[str, ...]]:

@@ -155,7 +155,7 @@ class Swarm:
             if before:
                 self._later.append((client, type_url, message))
             else:
-                client.follow(type_url, self._reader.read(type_url, bytes(message)))
+                client.follow(type_url, self._reader.read(type_url, message))
                 if client.synced and not before:
                     self._unsynced -= 1
                     self.last = time.monotonic()
@@ -202,7 +202,7 @@ class Swarm:
             self._serve(connection, connection.fd, select.EPOLLIN)
         while self._later and (not events or len(self._later) > LATER):
             client, type_url, message = self._later.popleft()
-            client.follow(type_url, self._reader.read(type_url, bytes(message)))
+            client.follow(type_url, self._reader.read(type_url, message))
             if events:
                 break
 

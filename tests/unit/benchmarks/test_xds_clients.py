@@ -19,7 +19,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse
 
 from tests.benchmarks.xds_clients.mesh import Mesh, address
-from tests.benchmarks.xds_clients.messages import CLUSTER, ENDPOINT, LISTENER, METHOD, ROUTE, SHORT
+from tests.benchmarks.xds_clients.messages import CLUSTER, ENDPOINT, LISTENER, METHOD, ROUTE, SHORT, Reader
 from tests.benchmarks.xds_clients.swarm import Identity, Swarm
 
 SERVICES = 3000  # their names are more than HTTP/2's first window, and their clusters more than one frame
@@ -152,3 +152,25 @@ def test_a_mesh_is_what_its_numbers_say() -> None:
 def test_addresses_of_all_endpoints_and_generations_differ() -> None:
     found = [address(number, generation) for number in range(0, 60_000, 7) for generation in (0, 1, 200)]
     assert len(set(found)) == len(found)
+
+
+def test_a_common_beginning_is_read_once_and_makes_no_difference() -> None:
+    def response(*names: str, removed: tuple[str, ...] = (), nonce: str = "1") -> bytes:
+        message = DeltaDiscoveryResponse(system_version_info="7", type_url=CLUSTER, nonce=nonce, removed_resources=removed)
+        for name in names:
+            item = message.resources.add(name=name, version="1")
+            item.resource.Pack(Cluster(name=name, type=Cluster.EDS if name.startswith("out") else Cluster.STATIC))
+        return message.SerializeToString()
+
+    many = [f"outbound-{number}" for number in range(200)]
+    messages = [
+        response(*many, "inbound-1"),
+        response(*many, "inbound-2", removed=("outbound-gone",), nonce="22"),
+        response(*many[:-1], "inbound-3", "outbound-new"),
+        response(*many[:100]),
+    ]
+    reader = Reader("delta")
+    for message in messages:
+        assert reader.read(CLUSTER, bytearray(message)) == Reader("delta").read(CLUSTER, message)
+    assert reader.read(CLUSTER, messages[1]).removed == ("outbound-gone",)
+    assert reader.read(CLUSTER, messages[2]).references["outbound-new"] == ("outbound-new",)
