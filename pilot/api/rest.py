@@ -44,4 +44,3 @@ class Rest:
             gc.freeze()  # who is connected now stays for long
         await asyncio.to_thread(give_back)
         return True
-

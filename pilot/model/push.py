@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from copy import copy
 from itertools import compress
 from operator import is_, is_not, itemgetter
 from typing import Any, TypeVar
@@ -131,6 +132,7 @@ class PushContext:
         self._scopes: dict[tuple[str, bool], Scope] = {}
         self._seen: dict[tuple[str, bool], Seen] = {}
         self._serving: dict[str, bytes] = {}
+        self._first: PushContext | None = None
         self._previous = None  # only building may look back: a chain of snapshots would never be freed
 
     @classmethod
@@ -150,6 +152,14 @@ class PushContext:
             if push.routing is previous.routing:
                 push._scopes.update(previous._scopes)
         return push
+
+    def afresh(self) -> PushContext:
+        """The same snapshot as if it were the first, with nothing remembered: to prove what is remembered."""
+        if self._first is None:
+            self._first = PushContext(self.resources, None)
+        again = copy(self._first)
+        again.memo = Memo()
+        return again
 
     def scope(self, namespace: str, *, router: bool = False) -> Scope:
         """What proxies of this namespace see. Sidecar resources do not restrict gateways (routers)."""

@@ -35,7 +35,7 @@ from pilot.networking.inbound import Inbound
 from pilot.networking.names import ClusterName
 from pilot.networking.resource import Generated
 
-__all__ = ["Generated", "GroupKey", "basis", "fingerprint", "generate", "plan", "plan_basis"]
+__all__ = ["Generated", "GroupKey", "basis", "fingerprint", "generate", "plan", "plan_basis", "regenerate"]
 
 
 class GroupKey(NamedTuple):
@@ -178,3 +178,8 @@ def generate(push: PushContext, key: GroupKey) -> tuple[Generated, ...]:
     for resource in resources:
         seen.setdefault(resource.name, resource)
     return tuple(seen.values())
+
+
+def regenerate(push: PushContext, key: GroupKey) -> tuple[Generated, ...]:
+    """`generate` without anything that was remembered from other groups or pushes: the proof that what is remembered is right."""
+    return generate(push.afresh(), key)

@@ -269,7 +269,7 @@ class Epoch(Generic[Push, Proxy]):
         return known[1]
 
     def _compare(self, key: GroupKey, group: Group) -> None:
-        again = {generated.name: generated.body for generated in self._generator.generate(self.push, key)}
+        again = {generated.name: generated.body for generated in self._generator.regenerate(self.push, key)}
         have = {name: frame.body for name, frame in group.resources.items()}
         if again != have:
             differing = sorted(name for name in again.keys() | have.keys() if again.get(name) != have.get(name))

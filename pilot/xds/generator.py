@@ -31,6 +31,10 @@ class Generator(Protocol[Push_contra, Proxy_contra]):
 
     def generate(self, push: Push_contra, key: GroupKey, /) -> tuple[Generated, ...]: ...
 
+    def regenerate(self, push: Push_contra, key: GroupKey, /) -> tuple[Generated, ...]:
+        """`generate` from the snapshot alone, with nothing remembered: what assertion mode compares with."""
+        ...
+
 
 @runtime_checkable
 class Grounded(Protocol[Push_contra]):

@@ -52,6 +52,9 @@ class MeshGenerator:
     def fingerprint(self, push: Mesh, key: GroupKey, /) -> Hashable:
         return tuple((made.name, made.body) for made in self.generate(push, key))
 
+    def regenerate(self, push: Mesh, key: GroupKey, /) -> tuple[Generated, ...]:
+        return self.generate(push, key)
+
     def generate(self, push: Mesh, key: GroupKey, /) -> tuple[Generated, ...]:
         def made(name: str, message: Any) -> Generated:
             return Generated(name, message.SerializeToString(deterministic=True), (ResourceKey("tests", "default", name),))

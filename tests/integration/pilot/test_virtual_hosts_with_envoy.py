@@ -102,10 +102,13 @@ class Spoiling:
     fingerprint = staticmethod(generator.fingerprint)
 
     def generate(self, push: PushContext, key: GroupKey, /) -> tuple[Generated, ...]:
-        return tuple(
-            made._replace(body=self._spoilt) if key.type_url == TYPE_ROUTE and made.name == self._port else made
-            for made in generator.generate(push, key)
-        )
+        return self._spoil(key, generator.generate(push, key))
+
+    def regenerate(self, push: PushContext, key: GroupKey, /) -> tuple[Generated, ...]:
+        return self._spoil(key, generator.regenerate(push, key))
+
+    def _spoil(self, key: GroupKey, found: tuple[Generated, ...]) -> tuple[Generated, ...]:
+        return tuple(made._replace(body=self._spoilt) if key.type_url == TYPE_ROUTE and made.name == self._port else made for made in found)
 
     @property
     def _spoilt(self) -> bytes:

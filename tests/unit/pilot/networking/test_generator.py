@@ -17,7 +17,7 @@ from common.config.resource import Resource, from_document
 from common.mesh.names import TYPE_CLUSTER, TYPE_ENDPOINT, TYPE_LISTENER, TYPE_ROUTE, TYPE_VIRTUAL_HOST
 from pilot.model.proxy import Proxy
 from pilot.model.push import PushContext, Resources
-from pilot.networking.generator import GroupKey, basis, fingerprint, generate, plan, plan_basis
+from pilot.networking.generator import GroupKey, basis, fingerprint, generate, plan, plan_basis, regenerate
 from tests.generated_mesh import Case, Mesh, proxy, proxy_of
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -64,7 +64,7 @@ def test_equal_fingerprints_mean_equal_bytes_and_history_does_not_matter(mesh: f
     fresh = PushContext.build(chosen(mesh ^ changed))
     compare(old, grown, who)
     for key in keys(grown, who):
-        assert generate(grown, key) == generate(fresh, key), key
+        assert generate(grown, key) == generate(fresh, key) == regenerate(grown, key), key
         assert fingerprint(grown, key) == fingerprint(fresh, key), key
 
 
@@ -90,6 +90,17 @@ def compare(old: PushContext, new: PushContext, who: Proxy) -> None:
         else:
             names = frozenset(item.name for key in before | after if key.type_url == type_url for item in generate(old, key))
             assert plan(old, who, type_url, names) == plan(new, who, type_url, names)
+
+
+@pytest.mark.parametrize("number", range(len(MESHES)))
+def test_what_namespaces_share_is_what_each_would_get_alone(number: int) -> None:
+    push = PushContext.build(chosen(MESHES[number]))
+    proxies = [proxy_of(name, document) for name, document in Case.read(TEXTS[number]).proxies.items()]
+    namespaces = {who.namespace for who in proxies} | {resource.namespace for resource in (POOL[index] for index in MESHES[number])}
+    everybody = [replace(who, namespace=namespace) for who in proxies for namespace in sorted(namespaces - {""})]
+    wanted = {key for who in everybody for key in keys(push, who)}
+    for key in wanted:
+        assert generate(push, key) == regenerate(push, key), key
 
 
 @pytest.mark.parametrize("number", range(len(MESHES)))

@@ -126,6 +126,9 @@ class WorldGenerator:
             for name, text in sorted(self._texts(push, key).items())
         )
 
+    def regenerate(self, push: World, key: GroupKey) -> tuple[Generated, ...]:
+        return self.generate(push, key)
+
 
 @dataclass(frozen=True)
 class Heard:
