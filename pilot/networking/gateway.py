@@ -22,12 +22,12 @@ from pilot.model.scope import Scope
 from pilot.model.service import MAX_PORT, Protocol
 from pilot.model.virtual_services import RoutingRule
 from pilot.networking.check import CheckSettings
+from pilot.networking.domains import kept_domains
 from pilot.networking.filters import gateway_http, listener_filter, tcp_proxy
 from pilot.networking.names import WILDCARD_ADDRESS
 from pilot.networking.route import Route, VirtualHost, rule_routes
 from pilot.networking.route_match import Place, is_catch_all
 from pilot.networking.tcp_route import TcpChain, distinct, tcp_chains, tls_chains
-from pilot.networking.virtual_host import unique_domains
 from pilot.networking.wire import set_socket
 from pilot.registry import protocol as protocols
 
@@ -167,7 +167,11 @@ def gateway_routes(
         if host in redirected:
             virtual_host.require_tls = VirtualHost.ALL
         virtual_hosts.append(virtual_host)
-    configuration.virtual_hosts.extend(unique_domains(virtual_hosts))
+    kept = kept_domains([tuple(virtual_host.domains) for virtual_host in virtual_hosts])
+    for virtual_host, domains in zip(virtual_hosts, kept, strict=True):
+        if domains:
+            virtual_host.domains[:] = domains
+            configuration.virtual_hosts.append(virtual_host)
     if not configuration.virtual_hosts:
         _add_blackhole(configuration, port.number)
     return configuration, tuple(sources)

@@ -7,24 +7,26 @@ host on the wire and not the thousand others of its port.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
 from common.config.resource import ResourceKey
+from common.mesh.names import SERVICE_DOMAIN
 from pilot.model import hosts
 from pilot.model.memo import Memo
 from pilot.model.scope import Scope
-from pilot.model.service import Port, Service
+from pilot.model.service import Service
 from pilot.model.virtual_services import RoutingRule
+from pilot.networking.domains import kept_domains, service_domains
 from pilot.networking.mixerclient import INTERNAL_HEADERS
 from pilot.networking.names import PASSTHROUGH
 from pilot.networking.resource import Generated
 from pilot.networking.route import Route, VirtualHost, default_route, rule_routes
 from pilot.networking.route_match import Place
-from pilot.networking.wire import embedded, is_value, serialize, set_ads
+from pilot.networking.wire import embedded, serialize, set_ads
 
 _VIRTUAL_HOSTS: Final = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
 _ROUTES: Final = VirtualHost.ROUTES_FIELD_NUMBER
@@ -64,6 +66,32 @@ def outbound_hosts(scope: Scope, name: str, place: Place, *, allow_any: bool, me
     return virtual_hosts
 
 
+class _Host(NamedTuple):
+    """One virtual host. Fields are serialized in the order of their numbers, and routes come last: so its bytes are a join."""
+
+    hostname: str
+    name: str
+    domains: tuple[str, ...]
+    routes: bytes
+    source: ResourceKey
+
+    def with_domains(self, domains: tuple[str, ...]) -> _Host:
+        return self if domains is self.domains else self._replace(domains=domains)
+
+    @property
+    def head(self) -> bytes:
+        """All but the routes."""
+        return serialize(VirtualHost(name=self.name, domains=self.domains))
+
+
+class _Made(NamedTuple):
+    """A virtual host and its bytes, which all namespaces share that have the same."""
+
+    host: _Host
+    head: bytes
+    generated: Generated
+
+
 class _Defaults(NamedTuple):
     """The virtual hosts of a port's services as they are without any rule, in the order in which they are written."""
 
@@ -91,6 +119,7 @@ class _Builder:
         self._scope, self._place, self._memo, self._prefix = scope, place, memo, prefix
         self.only = only
         """The one service whose virtual host is wanted; empty for all."""
+        self._own = f".{scope.namespace}.{SERVICE_DOMAIN}"
         self._port = (place.port, place.gateways, tuple(place.met), scope.targets_digest)
 
     def hosts(self) -> tuple[list[Generated], bool]:
@@ -107,9 +136,10 @@ class _Builder:
                 hosts[index] = self._ruled_host(hosts[index].name, defaults.heads[index], rule)
         return hosts, defaults.catches_all
 
-    def _services(self) -> list[Service]:
+    def _services(self) -> Sequence[Service]:
+        """Oldest first."""
         routed = self._scope.routed_on_port(self._place.port)
-        return [service for service in routed if service.hostname == self.only] if self.only else list(routed)
+        return [service for service in routed if service.hostname == self.only] if self.only else routed
 
     def _assign(self) -> _Assignment:
         services = self._services()
@@ -128,7 +158,7 @@ class _Builder:
                     matched += [name for name in hostnames if hosts.covers(host, name)]
                 if not self.only and self._is_extra(host, services):
                     unknown.append(host)
-            if (matched or unknown) and self._routes(rule):
+            if (matched or unknown) and self._serialized_routes(rule):
                 for host in matched:
                     ruled.setdefault(host, rule)
                 for host in unknown:
@@ -136,78 +166,72 @@ class _Builder:
         return _Assignment(ruled, extra)
 
     def _competing(self, assignment: _Assignment) -> tuple[list[Generated], bool]:
-        services = self._services()
-        virtual_hosts = self._virtual_hosts(services, assignment)
-        sources = {self._name(service.hostname): service.source for service in services}
-        sources.update({self._name(host): rule.key for host, rule in (*assignment.ruled.items(), *assignment.extra.items())})
-        found = [Generated(each.name, serialize(each), (sources[each.name],)) for each in virtual_hosts]
-        return found, _catches_all(virtual_hosts)
+        """The oldest service keeps a domain; hosts that nobody registered come last."""
+        wanted = []
+        for service in self._services():
+            host, rule = self._default(service).host, assignment.ruled.get(service.hostname)
+            wanted.append(host if rule is None else host._replace(routes=self._serialized_routes(rule), source=rule.key))
+        for hostname, rule in assignment.extra.items():
+            domains = (hostname,) if hostname == "*" else (hostname, f"{hostname}:{self._place.port}")
+            wanted.append(_Host(hostname, self._name(hostname), domains, self._serialized_routes(rule), rule.key))
+        found = self._without_conflicts([self._made(host) for host in wanted])
+        return [made.generated for made in found], _catches_all(found)
 
     def _name(self, host: str) -> str:
         return f"{self._prefix}{host}:{self._place.port}"
 
     def _defaults(self) -> _Defaults:
-        services = self._services()
-        by_name = {self._name(service.hostname): service for service in services}
-        virtual_hosts = self._virtual_hosts(services, _Assignment({}, {}))
-        heads = (serialize(VirtualHost(name=each.name, domains=each.domains)) for each in virtual_hosts)
+        found = self._without_conflicts([self._default(service) for service in self._services()])
         return _Defaults(
-            hosts=tuple(
-                self._memo.intern(Generated(virtual_host.name, serialize(virtual_host), (by_name[virtual_host.name].source,)))
-                for virtual_host in virtual_hosts
-            ),
-            heads=tuple(self._memo.intern(head) for head in heads),
-            place={by_name[virtual_host.name].hostname: index for index, virtual_host in enumerate(virtual_hosts)},
-            catches_all=_catches_all(virtual_hosts),
+            hosts=tuple(made.generated for made in found),
+            heads=tuple(made.head for made in found),
+            place={made.host.hostname: index for index, made in enumerate(found)},
+            catches_all=_catches_all(found),
         )
 
-    def _virtual_hosts(self, services: list[Service], assignment: _Assignment) -> list[VirtualHost]:
-        """By name. In a conflict the oldest service keeps a domain; hosts that nobody registered come last."""
-        ages = {service.hostname: rank for rank, service in enumerate(self._scope.services)}
-        by_age = []
-        for service in sorted(services, key=lambda service: ages[service.hostname]):
-            host, port = service.hostname, service.port(self._place.port)
-            if host in assignment.ruled:
-                domains = service_domains(service, self._place.port, self._scope.namespace)
-                by_age.append(self._virtual_host(host, domains, self._routes(assignment.ruled[host])))
-            elif port is not None:
-                rule = self._scope.destination_rule(service)
-                ruled_by = rule.digest if rule is not None else b""
-                key = ("default virtual host", self._scope.namespace, service.digest, port.number, self._prefix, ruled_by)
-                by_age.append(VirtualHost.FromString(self._memo.get(key, partial(self._default_host, service, port))))
-        for host, routing in assignment.extra.items():
-            domains = iter([host] if host == "*" else [host, f"{host}:{self._place.port}"])
-            by_age.append(self._virtual_host(host, domains, self._routes(routing)))
-        return sorted(unique_domains(by_age), key=lambda virtual_host: virtual_host.name)
+    def _without_conflicts(self, wanted: list[_Made]) -> list[_Made]:
+        """By name, each domain once."""
+        found = []
+        for made, domains in zip(wanted, kept_domains([made.host.domains for made in wanted]), strict=True):
+            if domains:
+                found.append(made if domains is made.host.domains else self._made(made.host.with_domains(domains)))
+        return sorted(found, key=lambda made: made.host.name)
 
-    def _default_host(self, service: Service, port: Port) -> bytes:
-        """Serialized, because twenty thousand messages are 150 MB and their bytes 15."""
-        domains = service_domains(service, port.number, self._scope.namespace)
-        virtual_host = self._virtual_host(service.hostname, domains, [default_route(self._scope, service, port)])
-        return self._memo.intern(serialize(virtual_host))  # other namespaces mostly have the same
+    def _made(self, host: _Host) -> _Made:
+        head = host.head
+        return _Made(host, head, Generated(host.name, head + host.routes, (host.source,)))
+
+    def _default(self, service: Service) -> _Made:
+        """Of a service that no rule names; the same in all namespaces but its own, where it has more domains."""
+        rule = self._scope.destination_rule(service)
+        own = service.hostname.endswith(self._own)
+        key = (
+            "default virtual host",
+            service.key,
+            service.digest,
+            self._place.port,
+            self._prefix,
+            rule.digest if rule is not None else b"",
+            own,
+        )
+        return self._memo.get(key, partial(self._default_host, service))
+
+    def _default_host(self, service: Service) -> _Made:
+        port = service.port(self._place.port)
+        routes = [default_route(self._scope, service, port)] if port is not None else []
+        domains = tuple(service_domains(service, self._place.port, self._scope.namespace))
+        return self._made(_Host(service.hostname, self._name(service.hostname), domains, _serialized(routes), service.source))
 
     def _ruled_host(self, name: str, head: bytes, rule: RoutingRule) -> Generated:
-        """Fields are serialized in the order of their numbers, and routes come after name and domains: so this is a join."""
         routes = self._serialized_routes(rule)
         return self._memo.get(("ruled virtual host", head, routes, rule.key), lambda: Generated(name, head + routes, (rule.key,)))
 
-    def _virtual_host(self, host: str, domains: Iterator[str], routes: list[Route]) -> VirtualHost:
-        virtual_host = VirtualHost(name=self._name(host))
-        virtual_host.domains.extend(domains)
-        virtual_host.routes.extend(routes)
-        return virtual_host
-
-    def _routes(self, rule: RoutingRule) -> list[Route]:
-        """Those of one rule are the same in all namespaces that see the same services and destination rules."""
-        return self._memo.get(("rule's routes", rule.digest, self._port), lambda: rule_routes(self._scope, rule, self._place))
-
     def _serialized_routes(self, rule: RoutingRule) -> bytes:
-        return self._memo.get(
-            ("rule's serialized routes", rule.digest, self._port),
-            lambda: b"".join([embedded(_ROUTES, serialize(route)) for route in self._routes(rule)]),
-        )
+        """Those of one rule are the same in all namespaces that see the same services and destination rules."""
+        key = ("rule's routes", rule.digest, self._port)
+        return self._memo.get(key, lambda: _serialized(rule_routes(self._scope, rule, self._place)))
 
-    def _is_extra(self, host: str, services: list[Service]) -> bool:
+    def _is_extra(self, host: str, services: Sequence[Service]) -> bool:
         """The host needs a virtual host of its own: one name under a wildcard service of this port, or a name that nobody registered.
 
         Istio 1.4 gave the whole wildcard service to a rule for one of its names; here the other names keep their own route.
@@ -222,42 +246,13 @@ class _Builder:
         return not any(hosts.overlaps(host, service.hostname) for service in candidates)
 
 
-def _catches_all(virtual_hosts: Iterable[VirtualHost]) -> bool:
-    return any("*" in virtual_host.domains for virtual_host in virtual_hosts)
+def _serialized(routes: Iterable[Route]) -> bytes:
+    """As fields of a virtual host."""
+    return b"".join([embedded(_ROUTES, serialize(route)) for route in routes])
 
 
-def service_domains(service: Service, port: int, namespace: str) -> Iterator[str]:
-    """Every way in which a request may name the service: full and short names and virtual addresses, each with and without the port."""
-    names = [service.hostname, *hosts.short_variants(service.hostname, namespace)]
-    if service.headless:
-        names += [f"*.{name}" for name in names]
-    names += [address for address in service.addresses if "/" not in address]
-    for name in names:
-        yield name
-        yield f"{name}:{port}"
-
-
-def unique_domains(virtual_hosts: Sequence[VirtualHost]) -> Iterator[VirtualHost]:
-    """Envoy refuses a whole configuration for one repeated domain: the first virtual host that has it keeps it, one left with none goes.
-
-    A host's full name (its first two domains, without and with port) is never lost to what is only a short name or an address of another.
-    """
-    owners: dict[str, int] = {}
-    for full in (True, False):
-        for number, virtual_host in enumerate(virtual_hosts):
-            for domain in virtual_host.domains[:2] if full else virtual_host.domains[2:]:
-                if is_value(domain):
-                    owners.setdefault(domain.lower(), number)
-    for number, virtual_host in enumerate(virtual_hosts):
-        kept = [domain for domain in dict.fromkeys(map(str.lower, virtual_host.domains)) if owners.get(domain) == number]
-        if len(kept) == len(virtual_host.domains):
-            yield virtual_host
-        elif kept:
-            repaired = VirtualHost()
-            repaired.CopyFrom(virtual_host)
-            del repaired.domains[:]
-            repaired.domains.extend(kept)
-            yield repaired
+def _catches_all(found: Iterable[_Made]) -> bool:
+    return any("*" in made.host.domains for made in found)
 
 
 def _catch_all(allow_any: bool, prefix: str) -> VirtualHost:
