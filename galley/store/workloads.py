@@ -47,6 +47,7 @@ class Workloads:
     def __init__(self, writer: Writer, leases: Leases, *, start: int) -> None:
         self._writer, self.leases, self._start = writer, leases, start
         self._shared = not is_sqlite(writer.engine)
+        self._made: dict[int, Resource[Any]] = {}  # by the serial, which no other state has
         self._subscribers: list[Callable[[], None]] = []
         self._told = leases.serial
         self._wake = asyncio.Event()
@@ -73,13 +74,14 @@ class Workloads:
         return f"{self._start}.{self.leases.serial}"
 
     def resources(self) -> Iterator[Resource[Any]]:
-        """Visible workloads as WorkloadEntries."""
-        for visible in self.leases.visible.values():
-            yield self._resource(visible)
+        """Visible workloads as WorkloadEntries. One that stays as it is stays the same object, so readers see by identity what is new."""
+        visible = self.leases.visible.values()
+        self._made = {each.serial: self._made.get(each.serial) or self._resource(each) for each in visible}
+        return iter(self._made.values())
 
     def get(self, place: Place) -> Resource[Any] | None:
         visible = self.leases.visible.get(place)
-        return self._resource(visible) if visible is not None else None
+        return (self._made.get(visible.serial) or self._resource(visible)) if visible is not None else None
 
     def subscribe(self, subscriber: Callable[[], None]) -> None:
         """Call `subscriber` after each change of the visible set."""

@@ -52,6 +52,19 @@ def scene(writer: Writer) -> Scene:
     return Scene(writer)
 
 
+async def test_a_workload_that_stays_as_it_is_stays_the_same_object(scene: Scene) -> None:
+    before = {each.name: each for each in scene.workloads.resources()}
+    scene.come("a")
+    scene.come("early", "127.0.0.8")
+    after = {each.name: each for each in scene.workloads.resources()}
+    scene.come("b")
+    again = {each.name: each for each in scene.workloads.resources()}
+    assert (before["early"].spec.address, after["early"].spec.address) == ("127.0.0.7", "127.0.0.8")
+    assert again["a"] is after["a"]
+    assert scene.workloads.get(("default", "a")) is after["a"]
+    assert again["early"] is after["early"]
+
+
 async def test_what_happens_after_a_list_is_heard_once(scene: Scene) -> None:
     version = scene.feed.version(scene.feed.now)
     assert scene.since(version) == [], "who was there at the start is in the list"
