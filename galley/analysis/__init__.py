@@ -4,5 +4,6 @@
 from galley.analysis.analysers import analyze
 from galley.analysis.codes import LEVELS, Level
 from galley.analysis.finding import Finding
+from galley.analysis.memory import Memory
 
-__all__ = ["LEVELS", "Finding", "Level", "analyze"]
+__all__ = ["LEVELS", "Finding", "Level", "Memory", "analyze"]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from common.config.resource import Resource, ResourceKey
@@ -26,9 +26,11 @@ from galley.analysis import (
 )
 from galley.analysis.codes import INTERNAL_ERROR, LEVELS
 from galley.analysis.finding import Finding, finding
+from galley.analysis.memory import Memory
+from galley.analysis.suggestion import Found, with_suggestions
 from galley.analysis.view import Breathe, View
 
-Analyser = Callable[[View], Iterator[Finding]]
+Analyser = Callable[[View], Iterable[Found]]
 
 ANALYSERS: Final[tuple[Analyser, ...]] = (
     schema.schema_errors,
@@ -72,16 +74,20 @@ def analyze(
     *,
     breathe: Breathe = lambda: None,
     control_plane_version: str = "",
+    memory: Memory | None = None,
 ) -> tuple[Finding, ...]:
     """Everything that is found and not suppressed at its resource, worst first; the same set always gives the same order.
 
     `breathe` is called every few resources, for who analyses beside something that must not wait. Without `control_plane_version`, versions
-    of proxies are not compared.
+    of proxies are not compared. Who analyses again and again hands the same `memory` to each analysis, and the same object for each
+    resource that did not change: then an analysis costs what changed, and finds the same.
     """
-    view = View(resources, breathe, control_plane_version=control_plane_version)
-    suppressed = {resource.key: codes for resource in view.resources if (codes := suppressed_codes(resource))}
-    found = [each for analyser in analysers for each in _run(analyser, view) if not _is_suppressed(each, suppressed)]
-    return tuple(sorted(found, key=order))
+    view = View(resources, breathe, control_plane_version=control_plane_version, memory=memory)
+    raised = [each for analyser in analysers for each in _run(analyser, view)]
+    suppressed = dict(view.each_of_all(_suppressed))
+    found = sorted((each for each in with_suggestions(view, raised) if not _is_suppressed(each, suppressed)), key=order)
+    view.keep()
+    return tuple(found)
 
 
 def order(found: Finding) -> tuple[Any, ...]:
@@ -95,14 +101,28 @@ def suppressed_codes(resource: Resource[Any]) -> frozenset[str]:
     return frozenset(code for code in value.replace(" ", "").split(",") if code)
 
 
+def _suppressed(view: View, resource: Resource[Any]) -> Iterator[tuple[ResourceKey, frozenset[str]]]:
+    if codes := suppressed_codes(resource):
+        yield resource.key, codes
+
+
 def _is_suppressed(found: Finding, suppressed: dict[ResourceKey, frozenset[str]]) -> bool:
     codes = suppressed.get(found.resource) if found.resource is not None else None
     return codes is not None and (found.code in codes or "*" in codes)
 
 
-def _run(analyser: Analyser, view: View) -> Iterator[Finding]:
+def _run(analyser: Analyser, view: View) -> Sequence[Found]:
+    """What an analyser says, or said the last time if all that it looked up is the same."""
+    said: list[Found] = []
+
+    def run(view: View) -> Sequence[Found]:
+        for each in analyser(view):
+            said.append(each)
+        return said
+
     try:
-        yield from analyser(view)
+        return view.once(run, key=analyser)
     except Exception as error:
         name = f"{analyser.__module__.rpartition('.')[2]}.{analyser.__name__}"
-        yield finding(INTERNAL_ERROR, None, (), INTERNAL_ERROR.says(f"analyser {name} failed: {type(error).__name__}: {error}"))
+        text = INTERNAL_ERROR.says(f"analyser {name} failed: {type(error).__name__}: {error}")
+        return [*said, finding(INTERNAL_ERROR, None, (), text)]

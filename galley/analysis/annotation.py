@@ -128,10 +128,13 @@ _KNOWN: Final[dict[str, _Known]] = {
 
 
 def misuse(view: View) -> Iterator[Finding]:
-    for resource in view.resources:
-        for name, value in resource.metadata.annotations.items():
-            if name.partition("/")[0].endswith("istio.io") or name == _INGRESS_CLASS:
-                yield from _annotation(resource, name, value)
+    return view.each_of_all(_misuse)
+
+
+def _misuse(view: View, resource: Resource[Any]) -> Iterator[Finding]:
+    for name, value in resource.metadata.annotations.items():
+        if name.partition("/")[0].endswith("istio.io") or name == _INGRESS_CLASS:
+            yield from _annotation(resource, name, value)
 
 
 def _annotation(resource: Resource[Any], name: str, value: str) -> Iterator[Finding]:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from common.config.kinds.rbac import ServiceRole, ServiceRoleBinding
+from common.config.resource import Resource
 from galley.analysis.codes import REFERENCED_RESOURCE_NOT_FOUND
 from galley.analysis.finding import Finding, finding
 from galley.analysis.view import View
@@ -23,14 +24,17 @@ def role_references(view: View) -> Iterator[Finding]:
             yield finding(REFERENCED_RESOURCE_NOT_FOUND, binding, ("spec", field), text)
 
 
-def role_services(view: View) -> Iterator[Finding]:
+def role_services(view: View) -> Iterable[Finding]:
     """A role's services are full names of its own namespace; `*` may begin or end one."""
-    for role in view.of(ServiceRole):
-        own = [known.host for known in view.hosts if known.namespace == role.namespace]
-        for rule, at in each(role.spec.rules, ("spec", "rules")):
-            for service, place in each(rule.services, (*at, "services")):
-                if service != "*" and not any(_names(service, host) for host in own):
-                    yield finding(REFERENCED_RESOURCE_NOT_FOUND, role, place, REFERENCED_RESOURCE_NOT_FOUND.says("service", service))
+    return view.each(ServiceRole, _role_services)
+
+
+def _role_services(view: View, role: Resource[ServiceRole]) -> Iterator[Finding]:
+    own = [known.host for known in view.hosts if known.namespace == role.namespace]
+    for rule, at in each(role.spec.rules, ("spec", "rules")):
+        for service, place in each(rule.services, (*at, "services")):
+            if service != "*" and not any(_names(service, host) for host in own):
+                yield finding(REFERENCED_RESOURCE_NOT_FOUND, role, place, REFERENCED_RESOURCE_NOT_FOUND.says("service", service))
 
 
 def _names(pattern: str, host: str) -> bool:

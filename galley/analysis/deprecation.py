@@ -26,17 +26,26 @@ _HEADER_FIELDS: Final = {
 
 
 def deprecated_fields(view: View) -> Iterator[Finding]:
-    for resource in view.of(VirtualService):
-        for field, instead, at in _virtual_service(resource.spec):
-            yield _found(resource, (*at, field), field, instead)
-    for patch in view.of(EnvoyFilter):
-        for field, instead in (("workloadLabels", "workloadSelector"), ("filters", "configPatches")):
-            if getattr(patch.spec, field):
-                yield _found(patch, ("spec", field), field, instead)
-    for binding in view.of(ServiceRoleBinding):
-        for subject, at in each(binding.spec.subjects, ("spec", "subjects")):
-            if subject.group:
-                yield _found(binding, (*at, "group"), "group", "groups")
+    yield from view.each(VirtualService, _in_virtual_service)
+    yield from view.each(EnvoyFilter, _in_patch)
+    yield from view.each(ServiceRoleBinding, _in_binding)
+
+
+def _in_virtual_service(view: View, resource: Resource[VirtualService]) -> Iterator[Finding]:
+    for field, instead, at in _virtual_service(resource.spec):
+        yield _found(resource, (*at, field), field, instead)
+
+
+def _in_patch(view: View, patch: Resource[EnvoyFilter]) -> Iterator[Finding]:
+    for field, instead in (("workloadLabels", "workloadSelector"), ("filters", "configPatches")):
+        if getattr(patch.spec, field):
+            yield _found(patch, ("spec", field), field, instead)
+
+
+def _in_binding(view: View, binding: Resource[ServiceRoleBinding]) -> Iterator[Finding]:
+    for subject, at in each(binding.spec.subjects, ("spec", "subjects")):
+        if subject.group:
+            yield _found(binding, (*at, "group"), "group", "groups")
 
 
 def _found(resource: Resource[Any], at: Path, field: str, instead: str) -> Finding:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from common.config.kinds.core import Service
 from common.config.kinds.destination_rule import DestinationRule, TLSSettings, TrafficPolicy
@@ -17,6 +17,7 @@ from galley.analysis.codes import (
     UNKNOWN_DESTINATION_RULE_HOST,
 )
 from galley.analysis.finding import Finding, finding
+from galley.analysis.suggestion import UnknownHost
 from galley.analysis.view import KnownHost, View
 from galley.validation import hosts
 from galley.validation.primitives import each
@@ -24,43 +25,53 @@ from galley.validation.primitives import each
 _ALL_SERVICES = frozenset({"*", "*.local", f"*.{SERVICE_DOMAIN}"})
 
 
-def known_hosts(view: View) -> Iterator[Finding]:
+def known_hosts(view: View) -> Iterable[UnknownHost]:
     """A rule for a host that no service has does nothing, and is often a misspelt name."""
-    for rule in view.of(DestinationRule):
-        full = hosts.fully_qualified(rule.spec.host, rule.namespace)
-        if full.startswith("*"):
-            known = full in _ALL_SERVICES or any(hosts.matches(full, each_host.host) for each_host in view.hosts)
-        else:
-            known = view.host(rule.spec.host, rule.namespace) is not None
-        if not known:
-            text = UNKNOWN_DESTINATION_RULE_HOST.says(rule.spec.host).removesuffix(".") + view.near_host(rule.spec.host, rule.namespace)
-            yield finding(UNKNOWN_DESTINATION_RULE_HOST, rule, ("spec", "host"), text)
+    return view.each(DestinationRule, _known_host)
 
 
-def subsets(view: View) -> Iterator[Finding]:
+def _known_host(view: View, rule: Resource[DestinationRule]) -> Iterator[UnknownHost]:
+    full = hosts.fully_qualified(rule.spec.host, rule.namespace)
+    if full.startswith("*"):
+        known = full in _ALL_SERVICES or any(hosts.matches(full, each_host.host) for each_host in view.hosts)
+    else:
+        known = view.host(rule.spec.host, rule.namespace) is not None
+    if not known:
+        text = UNKNOWN_DESTINATION_RULE_HOST.says(rule.spec.host).removesuffix(".")
+        about = finding(UNKNOWN_DESTINATION_RULE_HOST, rule, ("spec", "host"), text)
+        yield UnknownHost(about, rule.spec.host, rule.namespace)
+
+
+def subsets(view: View) -> Iterable[Finding]:
     """A subset that chooses no workload answers every request with 503."""
     if not view.knows_workloads:
+        return ()
+    return view.each(DestinationRule, _subsets)
+
+
+def _subsets(view: View, rule: Resource[DestinationRule]) -> Iterator[Finding]:
+    service = service_of(view.host(rule.spec.host, rule.namespace))
+    if service is None or not service.spec.selector:
         return
-    for rule in view.of(DestinationRule):
-        service = service_of(view.host(rule.spec.host, rule.namespace))
-        if service is None or not service.spec.selector:
-            continue
-        for subset, at in each(rule.spec.subsets, ("spec", "subsets")):
-            if subset.labels and not view.workloads(service.namespace, {**service.spec.selector, **subset.labels}):
-                yield finding(SUBSET_WITHOUT_WORKLOADS, rule, at, SUBSET_WITHOUT_WORKLOADS.says(subset.name))
+    for subset, at in each(rule.spec.subsets, ("spec", "subsets")):
+        if subset.labels and not any(view.workloads(service.namespace, {**service.spec.selector, **subset.labels})):
+            yield finding(SUBSET_WITHOUT_WORKLOADS, rule, at, SUBSET_WITHOUT_WORKLOADS.says(subset.name))
 
 
-def server_verification(view: View) -> Iterator[Finding]:
+def server_verification(view: View) -> Iterable[Finding]:
     """TLS without caCertificates talks to whoever answers."""
-    for rule in view.of(DestinationRule):
-        for tls, port, at in _tls_settings(rule.spec):
-            if tls.mode not in ("SIMPLE", "MUTUAL") or tls.caCertificates:
-                continue
-            about = (rule.name, rule.namespace, tls.mode, rule.spec.host)
-            if port:
-                yield finding(NO_SERVER_VERIFICATION_AT_PORT, rule, at, NO_SERVER_VERIFICATION_AT_PORT.says(*about, port))
-            else:
-                yield finding(NO_SERVER_VERIFICATION, rule, at, NO_SERVER_VERIFICATION.says(*about))
+    return view.each(DestinationRule, _server_verification)
+
+
+def _server_verification(view: View, rule: Resource[DestinationRule]) -> Iterator[Finding]:
+    for tls, port, at in _tls_settings(rule.spec):
+        if tls.mode not in ("SIMPLE", "MUTUAL") or tls.caCertificates:
+            continue
+        about = (rule.name, rule.namespace, tls.mode, rule.spec.host)
+        if port:
+            yield finding(NO_SERVER_VERIFICATION_AT_PORT, rule, at, NO_SERVER_VERIFICATION_AT_PORT.says(*about, port))
+        else:
+            yield finding(NO_SERVER_VERIFICATION, rule, at, NO_SERVER_VERIFICATION.says(*about))
 
 
 def service_of(known: KnownHost | None) -> Resource[Service] | None:

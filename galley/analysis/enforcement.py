@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from common.config.resource import Resource
 from galley.analysis.codes import INEFFECTIVE_POLICY, NOT_ENFORCED
 from galley.analysis.finding import Finding, finding
 from galley.analysis.view import View
@@ -12,6 +14,9 @@ from galley.validation.enforcement import gaps
 
 
 def not_enforced(view: View) -> Iterator[Finding]:
-    for resource in view.resources:
-        for gap in gaps(resource):
-            yield finding(NOT_ENFORCED if gap.is_error else INEFFECTIVE_POLICY, resource, gap.path, gap.message)
+    return view.each_of_all(_not_enforced)
+
+
+def _not_enforced(view: View, resource: Resource[Any]) -> Iterator[Finding]:
+    for gap in gaps(resource):
+        yield finding(NOT_ENFORCED if gap.is_error else INEFFECTIVE_POLICY, resource, gap.path, gap.message)

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from common.config.kinds.envoy_filter import EnvoyFilter
+from common.config.resource import Resource
 from galley.analysis.codes import ADD_IGNORED, REMOVE_IGNORED
 from galley.analysis.finding import Finding, finding
 from galley.analysis.view import View
@@ -20,9 +21,12 @@ _IGNORED: Final = {
 }
 
 
-def operations(view: View) -> Iterator[Finding]:
-    for resource in view.of(EnvoyFilter):
-        for patch, at in each(resource.spec.configPatches, ("spec", "configPatches")):
-            rule = _IGNORED.get((patch.patch.operation, patch.applyTo)) if patch.patch is not None else None
-            if rule is not None:
-                yield finding(rule, resource, (*at, "patch", "operation"), rule.says(patch.applyTo))
+def operations(view: View) -> Iterable[Finding]:
+    return view.each(EnvoyFilter, _operations)
+
+
+def _operations(view: View, resource: Resource[EnvoyFilter]) -> Iterator[Finding]:
+    for patch, at in each(resource.spec.configPatches, ("spec", "configPatches")):
+        rule = _IGNORED.get((patch.patch.operation, patch.applyTo)) if patch.patch is not None else None
+        if rule is not None:
+            yield finding(rule, resource, (*at, "patch", "operation"), rule.says(patch.applyTo))

@@ -31,7 +31,7 @@ def selectors_and_ports(view: View) -> Iterator[Finding]:
     """The selector must choose some workload, and the ports must be ones that a Service of this workload offers."""
     for gateway in view.of(Gateway):
         selector = gateway.spec.selector
-        workloads = view.workloads(None, selector)
+        workloads = list(view.workloads(None, selector))
         if not workloads and selector != _INGRESS:
             text = REFERENCED_RESOURCE_NOT_FOUND.says("selector", labels_text(selector))
             yield finding(REFERENCED_RESOURCE_NOT_FOUND, gateway, ("spec", "selector"), text)
@@ -39,7 +39,7 @@ def selectors_and_ports(view: View) -> Iterator[Finding]:
         offered = {
             port.port
             for workload in workloads
-            for service in view.services_of.get(workload.key, ())
+            for service in view.services_of(workload)
             for port in service.spec.ports
             if port.protocol == "TCP"
         }

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from common.config.kinds.authentication import PeerAuthentication, Policy
@@ -15,32 +15,36 @@ from common.mesh.names import ROOT_NAMESPACE
 from galley.analysis.codes import MTLS_POLICY_CONFLICT, MTLS_WITHOUT_SIDECAR
 from galley.analysis.destination_rules import service_of
 from galley.analysis.finding import Finding, finding
-from galley.analysis.view import View, has_sidecar
+from galley.analysis.view import View
+from galley.analysis.workload_index import has_sidecar
 
 Decision = tuple[str, Resource[Any]]
 """STRICT, PERMISSIVE or DISABLE, and the policy that says so."""
 
 
-def conflicts(view: View) -> Iterator[Finding]:
+def conflicts(view: View) -> Iterable[Finding]:
     """What clients do must be what the server's policy takes: ISTIO_MUTUAL where it is STRICT, plaintext where there is no mTLS."""
-    for rule in view.of(DestinationRule):
-        traffic = rule.spec.trafficPolicy
-        known = view.host(rule.spec.host, rule.namespace)
-        service = service_of(known)
-        if traffic is None or traffic.tls is None or known is None or service is None or service.spec.type == "ExternalName":
-            continue
-        at: Path = ("spec", "trafficPolicy", "tls")
-        if traffic.tls.mode == "ISTIO_MUTUAL":
-            for workload in view.workloads(service.namespace, service.spec.selector) if service.spec.selector else ():
-                if not has_sidecar(workload):
-                    text = MTLS_WITHOUT_SIDECAR.says(f"{rule.namespace}/{rule.name}", f"{workload.namespace}/{workload.name}")
-                    yield finding(MTLS_WITHOUT_SIDECAR, rule, at, text)
-                    break
-        decided = _server_mode(view, service)
-        if decided is not None and _is_conflict(traffic.tls.mode, decided[0]):
-            mode, policy = decided
-            text = MTLS_POLICY_CONFLICT.says(known.host, f"{rule.namespace}/{rule.name}", traffic.tls.mode, policy.key.mcp_name, mode)
-            yield finding(MTLS_POLICY_CONFLICT, rule, at, text)
+    return view.each(DestinationRule, _conflicts)
+
+
+def _conflicts(view: View, rule: Resource[DestinationRule]) -> Iterator[Finding]:
+    traffic = rule.spec.trafficPolicy
+    known = view.host(rule.spec.host, rule.namespace)
+    service = service_of(known)
+    if traffic is None or traffic.tls is None or known is None or service is None or service.spec.type == "ExternalName":
+        return
+    at: Path = ("spec", "trafficPolicy", "tls")
+    if traffic.tls.mode == "ISTIO_MUTUAL":
+        for workload in view.workloads(service.namespace, service.spec.selector) if service.spec.selector else ():
+            if not has_sidecar(workload):
+                text = MTLS_WITHOUT_SIDECAR.says(f"{rule.namespace}/{rule.name}", f"{workload.namespace}/{workload.name}")
+                yield finding(MTLS_WITHOUT_SIDECAR, rule, at, text)
+                break
+    decided = _server_mode(view, service)
+    if decided is not None and _is_conflict(traffic.tls.mode, decided[0]):
+        mode, policy = decided
+        text = MTLS_POLICY_CONFLICT.says(known.host, f"{rule.namespace}/{rule.name}", traffic.tls.mode, policy.key.mcp_name, mode)
+        yield finding(MTLS_POLICY_CONFLICT, rule, at, text)
 
 
 def _is_conflict(client: str, server: str) -> bool:

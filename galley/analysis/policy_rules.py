@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from common.config.kinds.authentication import Policy
@@ -18,16 +18,19 @@ from galley.validation.primitives import each
 _HTTP_PREFIXES: Final = ("http", "http2", "https")
 
 
-def mixer_references(view: View) -> Iterator[Finding]:
+def mixer_references(view: View) -> Iterable[Finding]:
     """A rule's handler and instances must exist, or its action is dropped."""
-    for rule in view.of(Rule):
-        for action, at in each(rule.spec.actions, ("spec", "actions")):
-            if action.handler and not view.has_mixer("handler", action.handler, rule.namespace):
-                text = f"{REFERENCED_RESOURCE_NOT_FOUND.says('handler', action.handler)}; the action is dropped"
-                yield finding(REFERENCED_RESOURCE_NOT_FOUND, rule, (*at, "handler"), text)
-            for name, place in each(action.instances, (*at, "instances")):
-                if not view.has_mixer("instance", name, rule.namespace):
-                    yield finding(REFERENCED_RESOURCE_NOT_FOUND, rule, place, REFERENCED_RESOURCE_NOT_FOUND.says("instance", name))
+    return view.each(Rule, _mixer_references)
+
+
+def _mixer_references(view: View, rule: Resource[Rule]) -> Iterator[Finding]:
+    for action, at in each(rule.spec.actions, ("spec", "actions")):
+        if action.handler and not view.has_mixer("handler", action.handler, rule.namespace):
+            text = f"{REFERENCED_RESOURCE_NOT_FOUND.says('handler', action.handler)}; the action is dropped"
+            yield finding(REFERENCED_RESOURCE_NOT_FOUND, rule, (*at, "handler"), text)
+        for name, place in each(action.instances, (*at, "instances")):
+            if not view.has_mixer("instance", name, rule.namespace):
+                yield finding(REFERENCED_RESOURCE_NOT_FOUND, rule, place, REFERENCED_RESOURCE_NOT_FOUND.says("instance", name))
 
 
 def quota_references(view: View) -> Iterator[Finding]:
@@ -41,21 +44,24 @@ def quota_references(view: View) -> Iterator[Finding]:
                 yield finding(REFERENCED_RESOURCE_NOT_FOUND, binding, at, text)
 
 
-def policy_targets(view: View) -> Iterator[Finding]:
+def policy_targets(view: View) -> Iterable[Finding]:
     """A policy's services must exist; a token can only be read where the port says that it speaks HTTP."""
-    for policy in view.of(Policy):
-        for target, at in each(policy.spec.targets, ("spec", "targets")):
-            known = view.host(target.name, policy.namespace)
-            if known is None:
-                text = REFERENCED_RESOURCE_NOT_FOUND.says("service", f"{policy.namespace}/{target.name}")
-                yield finding(REFERENCED_RESOURCE_NOT_FOUND, policy, (*at, "name"), text)
-                continue
-            for port, place in each(target.ports, (*at, "ports")):
-                if port.name is not None and port.name not in {offered.name for offered in known.ports}:
-                    yield finding(POLICY_PORT_NAME, policy, place, POLICY_PORT_NAME.says(port.name, known.host))
-            if any(origin.jwt is not None for origin in policy.spec.origins) and isinstance(known.resource.spec, Service):
-                numbers = {port.number for port in target.ports} | {port.name for port in target.ports}
-                yield from _jwt_ports(policy, known.resource, numbers - {None})
+    return view.each(Policy, _policy_targets)
+
+
+def _policy_targets(view: View, policy: Resource[Policy]) -> Iterator[Finding]:
+    for target, at in each(policy.spec.targets, ("spec", "targets")):
+        known = view.host(target.name, policy.namespace)
+        if known is None:
+            text = REFERENCED_RESOURCE_NOT_FOUND.says("service", f"{policy.namespace}/{target.name}")
+            yield finding(REFERENCED_RESOURCE_NOT_FOUND, policy, (*at, "name"), text)
+            continue
+        for port, place in each(target.ports, (*at, "ports")):
+            if port.name is not None and port.name not in {offered.name for offered in known.ports}:
+                yield finding(POLICY_PORT_NAME, policy, place, POLICY_PORT_NAME.says(port.name, known.host))
+        if any(origin.jwt is not None for origin in policy.spec.origins) and isinstance(known.resource.spec, Service):
+            numbers = {port.number for port in target.ports} | {port.name for port in target.ports}
+            yield from _jwt_ports(policy, known.resource, numbers - {None})
 
 
 def _jwt_ports(policy: Resource[Policy], service: Resource[Service], wanted: set[int | str | None]) -> Iterator[Finding]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from common.config.kinds.service_entry import ServiceEntry
 from common.config.resource import Resource
@@ -14,15 +14,18 @@ from galley.analysis.view import View
 from galley.validation.primitives import HTTP_PROTOCOLS, TLS_PROTOCOLS, each
 
 
-def addresses(view: View) -> Iterator[Finding]:
+def addresses(view: View) -> Iterable[Finding]:
     """HTTP names its host and TLS its server; other protocols are told apart by address alone. Galley allocates one where names resolve."""
-    for entry in view.of(ServiceEntry):
-        if entry.spec.addresses or entry.spec.resolution != "NONE":
-            continue
-        for port, at in each(entry.spec.ports, ("spec", "ports")):
-            protocol = port.protocol.lower()
-            if protocol and protocol not in HTTP_PROTOCOLS and protocol not in TLS_PROTOCOLS:
-                yield finding(ADDRESSES_REQUIRED, entry, (*at, "protocol"), ADDRESSES_REQUIRED.says(port.protocol))
+    return view.each(ServiceEntry, _addresses)
+
+
+def _addresses(view: View, entry: Resource[ServiceEntry]) -> Iterator[Finding]:
+    if entry.spec.addresses or entry.spec.resolution != "NONE":
+        return
+    for port, at in each(entry.spec.ports, ("spec", "ports")):
+        protocol = port.protocol.lower()
+        if protocol and protocol not in HTTP_PROTOCOLS and protocol not in TLS_PROTOCOLS:
+            yield finding(ADDRESSES_REQUIRED, entry, (*at, "protocol"), ADDRESSES_REQUIRED.says(port.protocol))
 
 
 def protocols(view: View) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ def selectors(view: View) -> Iterator[Finding]:
         if sidecar.spec.workloadSelector is None:
             continue
         labels = sidecar.spec.workloadSelector.labels
-        workloads = view.workloads(sidecar.namespace, labels)
+        workloads = list(view.workloads(sidecar.namespace, labels))
         for workload in workloads:
             chosen[workload.namespace, workload.name].append(sidecar)
         if not workloads and view.knows_workloads:

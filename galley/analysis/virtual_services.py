@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -22,6 +22,7 @@ from galley.analysis.codes import (
     UNREACHABLE_RULE,
 )
 from galley.analysis.finding import Finding, finding, listed
+from galley.analysis.suggestion import Found, UnknownHost
 from galley.analysis.view import View, scope_of
 from galley.validation import hosts
 from galley.validation.primitives import each, is_ip
@@ -29,20 +30,23 @@ from galley.validation.primitives import each, is_ip
 MESH = "mesh"
 
 
-def destinations(view: View) -> Iterator[Finding]:
+def destinations(view: View) -> Iterable[Found]:
     """Every destination must be a known host, with a port that it has and a subset that is declared."""
-    for resource in view.of(VirtualService):
-        for destination, at in _destinations(resource.spec):
-            yield from _destination(view, resource, destination, at)
+    return view.each(VirtualService, _destinations)
 
 
-def _destination(view: View, resource: Resource[VirtualService], destination: Destination, at: Path) -> Iterator[Finding]:
+def _destinations(view: View, resource: Resource[VirtualService]) -> Iterator[Found]:
+    for destination, at in _destinations_of(resource.spec):
+        yield from _destination(view, resource, destination, at)
+
+
+def _destination(view: View, resource: Resource[VirtualService], destination: Destination, at: Path) -> Iterator[Found]:
     host, namespace = destination.host, resource.namespace
     known = view.host(host, namespace)
     if known is None:
         if not is_ip(host):
-            text = REFERENCED_RESOURCE_NOT_FOUND.says("host", host) + view.near_host(host, namespace)
-            yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, (*at, "host"), text)
+            text = REFERENCED_RESOURCE_NOT_FOUND.says("host", host)
+            yield UnknownHost(finding(REFERENCED_RESOURCE_NOT_FOUND, resource, (*at, "host"), text), host, namespace)
         return
     numbers = [port.number for port in known.ports]
     if destination.port is None:
@@ -59,7 +63,7 @@ def _destination(view: View, resource: Resource[VirtualService], destination: De
         yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, (*at, "subset"), text)
 
 
-def _destinations(spec: VirtualService) -> Iterator[tuple[Destination, Path]]:
+def _destinations_of(spec: VirtualService) -> Iterator[tuple[Destination, Path]]:
     for http, at in each(spec.http, ("spec", "http")):
         for route, place in each(http.route, (*at, "route")):
             yield route.destination, (*place, "destination")
@@ -72,24 +76,25 @@ def _destinations(spec: VirtualService) -> Iterator[tuple[Destination, Path]]:
             yield weighted.destination, (*place, "destination")
 
 
-def gateways(view: View) -> Iterator[Finding]:
+def gateways(view: View) -> Iterable[Finding]:
     """Every gateway named must exist, and serve at least one of the hosts."""
-    for resource in view.of(VirtualService):
-        for reference, at in each(resource.spec.gateways, ("spec", "gateways")):
-            if reference == MESH:
-                continue
-            gateway = view.gateway(reference, resource.namespace)
-            if gateway is None:
-                yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, at, REFERENCED_RESOURCE_NOT_FOUND.says("gateway", reference))
-                continue
-            served = [
-                _gateway_host(host, gateway.namespace, resource.namespace) for server in gateway.spec.servers for host in server.hosts
-            ]
-            for host, place in each(resource.spec.hosts, ("spec", "hosts")):
-                name = hosts.fully_qualified(host, resource.namespace)
-                if not any(one is not None and hosts.matches(one, name) for one in served):
-                    text = HOST_NOT_IN_GATEWAY.says(host, resource.name, reference)
-                    yield finding(HOST_NOT_IN_GATEWAY, resource, place, text)
+    return view.each(VirtualService, _gateways)
+
+
+def _gateways(view: View, resource: Resource[VirtualService]) -> Iterator[Finding]:
+    for reference, at in each(resource.spec.gateways, ("spec", "gateways")):
+        if reference == MESH:
+            continue
+        gateway = view.gateway(reference, resource.namespace)
+        if gateway is None:
+            yield finding(REFERENCED_RESOURCE_NOT_FOUND, resource, at, REFERENCED_RESOURCE_NOT_FOUND.says("gateway", reference))
+            continue
+        served = [_gateway_host(host, gateway.namespace, resource.namespace) for server in gateway.spec.servers for host in server.hosts]
+        for host, place in each(resource.spec.hosts, ("spec", "hosts")):
+            name = hosts.fully_qualified(host, resource.namespace)
+            if not any(one is not None and hosts.matches(one, name) for one in served):
+                text = HOST_NOT_IN_GATEWAY.says(host, resource.name, reference)
+                yield finding(HOST_NOT_IN_GATEWAY, resource, place, text)
 
 
 def _gateway_host(text: str, gateway_namespace: str, namespace: str) -> str | None:
@@ -105,7 +110,7 @@ def conflicts(view: View) -> Iterator[Finding]:
     for resource in view.of(VirtualService):
         if resource.spec.gateways and MESH not in resource.spec.gateways:
             continue
-        scope = scope_of(resource, resource.spec.exportTo, view.mesh.defaultVirtualServiceExportTo)
+        scope = scope_of(resource, resource.spec.exportTo, view.exports.virtual_services)
         for host in resource.spec.hosts:
             owners = claims[scope, hosts.fully_qualified(host, resource.namespace).lower()]
             if resource not in owners:
@@ -118,30 +123,33 @@ def conflicts(view: View) -> Iterator[Finding]:
                 yield finding(CONFLICTING_MESH_GATEWAY_HOSTS, owner, ("spec", "hosts"), text)
 
 
-def unreachable_rules(view: View) -> Iterator[Finding]:
+def unreachable_rules(view: View) -> Iterable[Finding]:
     """Rules are tried in order: nothing after a catch-all, or after the same match, is ever reached."""
-    for resource in view.of(VirtualService):
-        seen: dict[bytes, tuple[int, int]] = {}
-        catch_all: int | None = None
-        for number, rule in enumerate(resource.spec.http):
-            at: Path = ("spec", "http", number)
-            if catch_all is not None:
-                text = UNREACHABLE_RULE.says(_name(rule, number), f"rule #{catch_all} before it takes every request")
-                yield finding(UNREACHABLE_RULE, resource, at, text)
-                continue
-            repeated = [(index, seen.get(_identity(match))) for index, match in enumerate(rule.match)]
-            if rule.match and all(earlier is not None for _, earlier in repeated):
-                text = UNREACHABLE_RULE.says(_name(rule, number), "all matches are already used by earlier rules")
-                yield finding(UNREACHABLE_RULE, resource, at, text)
-            else:
-                for index, earlier in repeated:
-                    if earlier is not None:
-                        text = INEFFECTIVE_MATCH.says(_name(rule, number), f"#{index}", f"#{earlier[0]}")
-                        yield finding(INEFFECTIVE_MATCH, resource, (*at, "match", index), text)
-            for index, match in enumerate(rule.match):
-                seen.setdefault(_identity(match), (number, index))
-            if not rule.match or any(_takes_everything(match) for match in rule.match):
-                catch_all = number
+    return view.each(VirtualService, _unreachable_rules)
+
+
+def _unreachable_rules(view: View, resource: Resource[VirtualService]) -> Iterator[Finding]:
+    seen: dict[bytes, tuple[int, int]] = {}
+    catch_all: int | None = None
+    for number, rule in enumerate(resource.spec.http):
+        at: Path = ("spec", "http", number)
+        if catch_all is not None:
+            text = UNREACHABLE_RULE.says(_name(rule, number), f"rule #{catch_all} before it takes every request")
+            yield finding(UNREACHABLE_RULE, resource, at, text)
+            continue
+        repeated = [(index, seen.get(_identity(match))) for index, match in enumerate(rule.match)]
+        if rule.match and all(earlier is not None for _, earlier in repeated):
+            text = UNREACHABLE_RULE.says(_name(rule, number), "all matches are already used by earlier rules")
+            yield finding(UNREACHABLE_RULE, resource, at, text)
+        else:
+            for index, earlier in repeated:
+                if earlier is not None:
+                    text = INEFFECTIVE_MATCH.says(_name(rule, number), f"#{index}", f"#{earlier[0]}")
+                    yield finding(INEFFECTIVE_MATCH, resource, (*at, "match", index), text)
+        for index, match in enumerate(rule.match):
+            seen.setdefault(_identity(match), (number, index))
+        if not rule.match or any(_takes_everything(match) for match in rule.match):
+            catch_all = number
 
 
 def _name(rule: HTTPRoute, number: int) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any, Final
 
 from common.config.kinds.authentication import PeerAuthentication
@@ -25,7 +25,8 @@ from galley.analysis.codes import (
     SERVICES_DISAGREE_ON_PROTOCOL,
 )
 from galley.analysis.finding import Finding, finding, labels_text, listed
-from galley.analysis.view import View, has_sidecar
+from galley.analysis.view import View
+from galley.analysis.workload_index import has_sidecar
 
 _INJECTION: Final = "istio-injection"
 _INJECT: Final = "sidecar.istio.io/inject"
@@ -36,58 +37,69 @@ _SYSTEM_PREFIXES: Final = ("kube-", "istio-")
 
 def namespaces(view: View) -> Iterator[Finding]:
     """A namespace should say whether its workloads get proxies. One whose workloads have registered needs to say nothing."""
-    inside = {workload.namespace for workload in view.of(WorkloadEntry) if has_sidecar(workload)}
     for namespace in view.of(Namespace):
-        if namespace.name.startswith(_SYSTEM_PREFIXES) or namespace.name in inside:
+        if namespace.name.startswith(_SYSTEM_PREFIXES) or _INJECTION in namespace.metadata.labels:
             continue
-        if _INJECTION not in namespace.metadata.labels:
+        if not any(has_sidecar(workload) for workload in view.workloads(namespace.name, {})):
             yield finding(NAMESPACE_NOT_INJECTED, namespace, ("metadata", "labels"), NAMESPACE_NOT_INJECTED.says())
 
 
-def without_proxy(view: View) -> Iterator[Finding]:
+def without_proxy(view: View) -> Iterable[Finding]:
     """Where a namespace asks for proxies, a workload without one is outside of the mesh by mistake."""
-    asking = {namespace.name for namespace in view.of(Namespace) if namespace.metadata.labels.get(_INJECTION) == "enabled"}
-    for workload in view.of(WorkloadEntry):
-        declined = workload.metadata.annotations.get(_INJECT) == "false"
-        if workload.namespace in asking and not declined and not has_sidecar(workload):
-            text = POD_MISSING_PROXY.says(f"{workload.namespace}/{workload.name}")
-            yield finding(POD_MISSING_PROXY, workload, (), text)
+    return view.each(WorkloadEntry, _without_proxy)
 
 
-def proxy_versions(view: View) -> Iterator[Finding]:
+def _without_proxy(view: View, workload: Resource[WorkloadEntry]) -> Iterator[Finding]:
+    declined = workload.metadata.annotations.get(_INJECT) == "false"
+    if workload.namespace in view.once(_asking) and not declined and not has_sidecar(workload):
+        text = POD_MISSING_PROXY.says(f"{workload.namespace}/{workload.name}")
+        yield finding(POD_MISSING_PROXY, workload, (), text)
+
+
+def _asking(view: View) -> Set[str]:
+    """Namespaces that ask for proxies."""
+    return {namespace.name for namespace in view.of(Namespace) if namespace.metadata.labels.get(_INJECTION) == "enabled"}
+
+
+def proxy_versions(view: View) -> Iterable[Finding]:
     """A proxy should have the version of its control plane. Silent where either is unknown, and where somebody chose the proxy on purpose."""
-    ours = view.control_plane_version
-    for workload in view.of(WorkloadEntry) if ours else ():
-        annotations = workload.metadata.annotations
-        theirs = annotations.get(_PROXY_VERSION, "")
-        if theirs and theirs != ours and _PROXY_IMAGE not in annotations:
-            at = ("metadata", "annotations", _PROXY_VERSION)
-            yield finding(PROXY_VERSION_MISMATCH, workload, at, PROXY_VERSION_MISMATCH.says(theirs, ours))
+    return view.each(WorkloadEntry, _proxy_version) if view.control_plane_version else ()
 
 
-def service_associations(view: View) -> Iterator[Finding]:
+def _proxy_version(view: View, workload: Resource[WorkloadEntry]) -> Iterator[Finding]:
+    annotations, ours = workload.metadata.annotations, view.control_plane_version
+    theirs = annotations.get(_PROXY_VERSION, "")
+    if theirs and theirs != ours and _PROXY_IMAGE not in annotations:
+        at = ("metadata", "annotations", _PROXY_VERSION)
+        yield finding(PROXY_VERSION_MISMATCH, workload, at, PROXY_VERSION_MISMATCH.says(theirs, ours))
+
+
+def service_associations(view: View) -> Iterable[Finding]:
     """Several Services may share a workload, as long as they agree on what each of its ports is."""
-    for key, services in view.services_of.items():
-        if len(services) < 2:
-            continue
-        workload = f"{key.namespace}/{key.name}"
-        protocols: dict[int, dict[str, str]] = defaultdict(dict)
-        ports: dict[str, dict[int, str]] = defaultdict(dict)
-        for service in services:
-            for port in service.spec.ports:
-                protocols[port.port][_protocol(port)] = service.name
-                ports[str(port.targetPort or port.port)][port.port] = service.name
-        first = min(services, key=lambda service: service.key)
-        for number, by_protocol in sorted(protocols.items()):
-            if len(by_protocol) > 1:
-                names = listed(f"{name} ({protocol})" for protocol, name in by_protocol.items())
-                yield finding(
-                    SERVICES_DISAGREE_ON_PROTOCOL, first, ("spec", "ports"), SERVICES_DISAGREE_ON_PROTOCOL.says(workload, number, names)
-                )
-        for target, by_number in sorted(ports.items()):
-            if len(set(by_number.values())) > 1:
-                text = SERVICES_DISAGREE_ON_PORT.says(workload, listed(by_number.values()), target, listed(by_number))
-                yield finding(SERVICES_DISAGREE_ON_PORT, first, ("spec", "ports"), text)
+    return view.each(WorkloadEntry, _service_associations)
+
+
+def _service_associations(view: View, workload: Resource[WorkloadEntry]) -> Iterator[Finding]:
+    services = view.services_of(workload)
+    if len(services) < 2:
+        return
+    about = f"{workload.namespace}/{workload.name}"
+    protocols: dict[int, dict[str, str]] = defaultdict(dict)
+    ports: dict[str, dict[int, str]] = defaultdict(dict)
+    for service in services:
+        for port in service.spec.ports:
+            protocols[port.port][_protocol(port)] = service.name
+            ports[str(port.targetPort or port.port)][port.port] = service.name
+    first = services[0]
+    for number, by_protocol in sorted(protocols.items()):
+        if len(by_protocol) > 1:
+            names = listed(f"{name} ({protocol})" for protocol, name in by_protocol.items())
+            text = SERVICES_DISAGREE_ON_PROTOCOL.says(about, number, names)
+            yield finding(SERVICES_DISAGREE_ON_PROTOCOL, first, ("spec", "ports"), text)
+    for target, by_number in sorted(ports.items()):
+        if len(set(by_number.values())) > 1:
+            text = SERVICES_DISAGREE_ON_PORT.says(about, listed(by_number.values()), target, listed(by_number))
+            yield finding(SERVICES_DISAGREE_ON_PORT, first, ("spec", "ports"), text)
 
 
 def _protocol(port: ServicePort) -> str:
@@ -108,5 +120,5 @@ def policy_selectors(view: View) -> Iterator[Finding]:
         selecting.append((patch, chosen.labels if chosen is not None else {}, ("spec", "workloadSelector")))
     for resource, labels, at in selecting:
         namespace = None if resource.namespace == ROOT_NAMESPACE else resource.namespace
-        if labels and not view.workloads(namespace, labels):
+        if labels and not any(view.workloads(namespace, labels)):
             yield finding(NO_MATCHING_WORKLOADS, resource, at, NO_MATCHING_WORKLOADS.says(labels_text(labels)))

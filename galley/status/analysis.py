@@ -6,16 +6,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
+from common.config.kinds.networking import WORKLOAD_ENTRY
 from common.config.resource import Resource, ResourceKey
 from galley import metrics
-from galley.analysis import Finding
-from galley.store.model import Event
+from galley.analysis import Finding, Memory
+from galley.status.verdicts import NONE, Verdicts
+from galley.store.model import Event, Snapshot
 from galley.store.store import Store, utc_now
 from galley.store.workloads import Workloads
 
@@ -26,7 +29,20 @@ SHARE = 4  # at least this many times as long as the last analysis took nothing 
 
 BREATH_SECONDS = 50e-6
 
-Analyse = Callable[[Sequence[Resource[Any]]], Sequence[Finding]]
+
+class Analyse(Protocol):
+    """`galley.analysis.analyze`, with its settings."""
+
+    def __call__(self, resources: Sequence[Resource[Any]], /, *, memory: Memory) -> Sequence[Finding]: ...
+
+
+class _Result(NamedTuple):
+    """Of one analysis; replaced as a whole."""
+
+    revision: int = -1
+    findings: tuple[Finding, ...] = ()
+    by_key: Mapping[ResourceKey, Sequence[Finding]] = MappingProxyType({})
+    verdicts: Verdicts = NONE
 
 
 def breathe() -> None:
@@ -38,27 +54,28 @@ def breathe() -> None:
 
 
 class Analysis:
-    """Holds the last findings. Registered workloads are analysed too: selectors look at their labels."""
+    """Holds the last findings. Registered workloads are analysed too: selectors look at their labels.
+
+    It also holds what an analysis leaves to the next one, so that analysing again costs what changed.
+    """
 
     def __init__(self, store: Store, workloads: Workloads, analyse: Analyse) -> None:
         self._store, self._workloads, self._analyse = store, workloads, analyse
-        self._revision = -1
-        self._findings: tuple[Finding, ...] = ()
-        self._by_key: Mapping[ResourceKey, tuple[Finding, ...]] = {}
-        self._verdicts: Mapping[ResourceKey, tuple[bool, str]] = {}  # whether something is wrong, and since when it is so
+        self._memory = Memory()
+        self._last = _Result()
         self._wake = asyncio.Event()
         self._wake.set()
 
     def of(self, key: ResourceKey, revision: int) -> Sequence[Finding] | None:
         """Findings about one resource; None when this revision of it was not analysed yet."""
-        return self._by_key.get(key, ()) if revision <= self._revision else None
+        return self._last.by_key.get(key, ()) if revision <= self._last.revision else None
 
     def since(self, key: ResourceKey) -> str:
         """When the verdict on one resource last changed (RFC 3339); empty before its first analysis."""
-        return self._verdicts.get(key, (False, ""))[1]
+        return self._last.verdicts.since.get(key, "")
 
     def all(self) -> Sequence[Finding]:
-        return self._findings
+        return self._last.findings
 
     def on_events(self, events: Sequence[Event]) -> None:
         """Subscribe this to the store."""
@@ -81,21 +98,24 @@ class Analysis:
             took = time.monotonic() - began
 
     async def analyse(self) -> None:
-        snapshot = self._store.snapshot
-        resources = [*(stored.resource for stored in snapshot), *self._workloads.resources()]
+        snapshot, registered = self._store.snapshot, tuple(self._workloads.resources())
         try:
-            findings = await asyncio.to_thread(self._analyse, resources)
+            self._last = await asyncio.to_thread(self._result, snapshot, registered)
         except Exception:
             log.exception("the analysis failed; its findings stay as they were", revision=snapshot.revision)
             raise
-        by_key: dict[ResourceKey, tuple[Finding, ...]] = {}
-        for finding in findings:
-            if finding.resource is not None:
-                by_key[finding.resource] = (*by_key.get(finding.resource, ()), finding)
-        now, before = utc_now(), self._verdicts
-        verdicts = {r.key: any(finding.level != "Info" for finding in by_key.get(r.key, ())) for r in resources}
-        self._verdicts = {k: known if (known := before.get(k)) and known[0] is bad else (bad, now) for k, bad in verdicts.items()}
-        self._revision, self._findings, self._by_key = snapshot.revision, tuple(findings), by_key
-        levels = Counter(finding.level for finding in findings)
+        levels = Counter(finding.level for finding in self._last.findings)
         for level in ("Error", "Warning", "Info"):
             metrics.FINDINGS.set(levels[level], level)
+
+    def _result(self, snapshot: Snapshot, registered: Sequence[Resource[Any]]) -> _Result:
+        """Beside the event loop. Configured workloads win over registered ones of the same name, as everywhere."""
+        configured = snapshot.collection(WORKLOAD_ENTRY.collection).objects
+        resources = [stored.resource for stored in snapshot]
+        resources += (each for each in registered if (each.namespace, each.name) not in configured)
+        findings = tuple(self._analyse(resources, memory=self._memory))
+        by_key: dict[ResourceKey, list[Finding]] = defaultdict(list)
+        for finding in findings:
+            if finding.resource is not None:
+                by_key[finding.resource].append(finding)
+        return _Result(snapshot.revision, findings, dict(by_key), self._last.verdicts.after(resources, findings, utc_now()))

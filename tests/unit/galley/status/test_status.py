@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from common.config.resource import Resource
-from galley.analysis import Finding
+from galley.analysis import Finding, Memory
 from galley.analysis.codes import REFERENCED_RESOURCE_NOT_FOUND
 from galley.analysis.finding import finding
 from galley.status.analysis import Analysis
@@ -170,7 +170,7 @@ async def test_analysis_runs_beside_writes_and_its_fault_changes_nothing(tmp_pat
     async with worlds.opened(tmp_path) as store:
         calls: list[int] = []
 
-        def analyse(resources: Iterable[Resource[Any]]) -> tuple[Finding, ...]:
+        def analyse(resources: Iterable[Resource[Any]], /, *, memory: Memory) -> tuple[Finding, ...]:
             found = list(resources)
             calls.append(len(found))
             if len(calls) == 2:
