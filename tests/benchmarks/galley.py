@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Galley's figures: one resource from request to MCP frame, ten thousand from disk to MCP, and the memory that they take.
+"""Galley's figures: one resource from request to MCP frame, ten thousand from disk to MCP, the memory that they take, and an analysis.
 
 python -m tests.benchmarks galley
 """
@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from operator import is_
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -27,25 +28,30 @@ import msgspec
 import structlog
 import yaml
 
+from common.config.kinds.mesh import MESH_CONFIG, MeshConfig
 from common.config.kinds.networking import VIRTUAL_SERVICE
+from common.config.resource import Metadata, Resource, from_document
 from common.database import Writer, create, migrate, sqlite_url
 from common.lifecycle.command import SWITCH_SECONDS
 from common.mcp import Change
 from common.mcp.client import GrpcConfigSource
 from common.mcp.publisher import Publisher
 from common.mesh.names import ROOT_NAMESPACE, SERVICE_ACCOUNTS, control_plane_dns_name
+from galley.analysis import Memory, analyze
 from galley.distribution.distributor import Distributor
 from galley.sources.admission import Admission
 from galley.sources.directory import DirectorySource
 from galley.store.store import MIGRATIONS, Store
 from galley.store.workloads import Workloads
 from tests.benchmarks.figure import Figure, machine
+from tests.benchmarks.xds_clients.mesh import Mesh
 from tests.running_citadel import identity_of
 from tests.running_galley import api_token, authority, running_galley
 
 TOKEN = api_token()
 RESOURCES, FILES = 10_000, 1_000
 APPLIES, WARM_UP = 200, 20
+ANALYSES = 15
 BATCH = "/apis/fourmast.io/v1/batch"
 
 
@@ -227,6 +233,46 @@ def _say_resident(arguments: list[str]) -> None:
     print("resident", pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 
 
+def analyse_again() -> tuple[float, dict[str, float], float]:
+    """Milliseconds of processor for an analysis of the xDS benchmark's mesh: the first; later ones after one object changed, by its kind (p50);
+    and the least that could be done to see what changed: one comparison of each object with that of the time before."""
+    mesh = Mesh()
+    documents = [*mesh.documents(), *(mesh.route(service, 0) for service in mesh.all_services())]
+    resources = [from_document(each) for each in documents]
+    of_the_mesh = Metadata(name="default", namespace=ROOT_NAMESPACE)
+    resources.append(Resource(kind=MESH_CONFIG, metadata=of_the_mesh, spec=MeshConfig()))
+    places = {resource.key: place for place, resource in enumerate(resources)}
+    some, memory = mesh.service(7), Memory()
+
+    def milliseconds(work: Callable[[], object]) -> float:
+        began = time.process_time()
+        work()
+        return (time.process_time() - began) * 1000
+
+    def changed(kind: str, number: int) -> Resource[Any]:
+        match kind:
+            case "WorkloadEntry":
+                return from_document(mesh.endpoint(some, 3, generation=number))
+            case "VirtualService":
+                return from_document(mesh.route(some, number))
+            case "Service":
+                document = next(each for each in mesh.documents() if each["metadata"]["name"] == some.name)
+                return from_document({**document, "metadata": {**document["metadata"], "labels": {"generation": str(number)}}})
+        return Resource(kind=MESH_CONFIG, metadata=of_the_mesh, spec=MeshConfig(accessLogFile=f"/var/log/{number}"))
+
+    first = milliseconds(lambda: analyze(resources, memory=memory))
+    later: dict[str, float] = {}
+    for kind in ("WorkloadEntry", "VirtualService", "MeshConfig", "Service"):
+        taken = []
+        for number in range(1, ANALYSES + 1):
+            resource = changed(kind, number)
+            resources[places[resource.key]] = resource
+            taken.append(milliseconds(lambda: analyze(resources, memory=memory)))
+        later[kind] = median(taken)
+    before = list(resources)
+    return first, later, median(milliseconds(lambda: all(map(is_, before, resources))) for _ in range(ANALYSES))
+
+
 async def figures() -> AsyncIterator[Figure]:
     """All of them, one after another."""
     with tempfile.TemporaryDirectory(prefix="fourmast-bench-") as place:
@@ -257,6 +303,17 @@ async def figures() -> AsyncIterator[Figure]:
             "galley.memory_mib", loaded, "MiB", empty,
             f"resident with {RESOURCES} resources loaded; limit: the same process with nothing loaded; {machine()}",
         )  # fmt: skip
+
+    first, later, compared = analyse_again()
+    yield Figure(
+        "galley.analyze_ms", first, "ms", None,
+        f"processor time of a first analysis: 1,000 services with 10 workloads and a VirtualService each, without pauses; {machine()}",
+    )  # fmt: skip
+    each = ", ".join(f"{kind} {took:.1f}" for kind, took in later.items())
+    yield Figure(
+        "galley.analyze_again_ms", max(later.values()), "ms", compared,
+        f"the same after one object changed, p50 of {ANALYSES}, the worst kind of {each}; limit: one comparison per object; {machine()}",
+    )  # fmt: skip
 
 
 async def main() -> None:
