@@ -27,6 +27,7 @@ from pilot.xds.notices import Acked, Refused
 MOST_PROXIES = 200
 MOST_TRACES = 16  # changes merged into one push that get spans; a storm of changes is not traced one by one
 MOST_WATCHED = 8  # pushes at a time
+MOST_REMEMBERED = 4096  # responses of which it is known which pushes they belong to
 WATCHED = 10.0  # seconds in which acknowledgements still belong to a push
 QUIET = 0.1  # seconds after which a proxy's notes are complete
 
@@ -71,6 +72,7 @@ class Propagation:
 
     def __init__(self) -> None:
         self._pushes: deque[_Push] = deque(maxlen=MOST_WATCHED)
+        self._concerned: dict[tuple[int, int], tuple[tuple[Part, ...], tuple[_Push, ...]]] = {}
         self._wake = asyncio.Event()
 
     @property
@@ -93,6 +95,7 @@ class Propagation:
         if spans:
             parents = [trace.set_span_in_context(span) for span in spans]
             self._pushes.append(_Push(epoch, keys, parents, asyncio.get_running_loop().time() + WATCHED))
+            self._concerned.clear()
 
         def offered(proxies: int) -> None:
             for span in spans:
@@ -104,13 +107,26 @@ class Propagation:
     def acked(self, connection: str, proxy: str, namespace: str, notice: Acked) -> None:
         """A proxy took a response."""
         now = time.time_ns()
-        for push in self._pushes:
-            if notice.epoch < push.epoch or (connection, notice.type_url) in push.seen:
-                continue
-            if any(push.concerns(part, notice.epoch) for part in notice.parts):
+        for push in self._concerned_by(notice):
+            if (connection, notice.type_url) not in push.seen:
                 push.seen.add((connection, notice.type_url))
                 label = TYPE_LABEL[notice.type_url].upper()
                 self._note(push, connection, proxy, namespace, now - int(notice.seconds * 1e9), now, label)
+
+    def _concerned_by(self, notice: Acked) -> tuple[_Push, ...]:
+        """The pushes whose changes were in a response; found once for all proxies that got the same parts."""
+        place = (id(notice.parts), notice.epoch)
+        known = self._concerned.get(place)
+        if known is None:
+            pushes = tuple(
+                push
+                for push in self._pushes
+                if notice.epoch >= push.epoch and any(push.concerns(part, notice.epoch) for part in notice.parts)
+            )
+            if len(self._concerned) >= MOST_REMEMBERED:
+                self._concerned.clear()
+            known = self._concerned[place] = (notice.parts, pushes)
+        return known[1]
 
     def refused(self, connection: str, proxy: str, namespace: str, refusal: Refused) -> None:
         """A proxy refuses a resource."""
@@ -149,6 +165,7 @@ class Propagation:
                     self._wake.set()
             while self._pushes and self._pushes[0].until < loop.time():
                 self._pushes.popleft()
+                self._concerned.clear()
 
     @staticmethod
     async def _tell(push: _Push, before: int) -> bool:
