@@ -146,12 +146,13 @@ def measure(mesh: Mesh, *, tls: bool, quick: bool, whole: bool) -> dict[str, flo
     rounds = 3 if quick else 7
     shape = f"scoped to {mesh.visible} services" if mesh.visible else "flat"
     ports = f"{len(mesh.ports)} port{'s' if len(mesh.ports) > 1 else ''}"
-    variant = "delta with VHDS" if mesh.metadata else "delta"
+    discovers = "VIRTUAL_HOST_DISCOVERY" in mesh.metadata
+    variant = "delta with VHDS" if discovers else "delta"
     conditions = (
         f"{mesh.services} services x {mesh.endpoints} endpoints on {ports} in {mesh.namespaces} namespaces, {mesh.proxies} proxies, "
         f"{shape}, {variant}, {'mTLS' if tls else 'plaintext'}{', QUICK' if quick else ''}"
     )
-    suffix = ("" if tls else ".plaintext") + (".scoped" if mesh.visible else "") + ("" if mesh.metadata else ".rds")
+    suffix = ("" if tls else ".plaintext") + (".scoped" if mesh.visible else "") + ("" if discovers else ".rds")
     values: dict[str, float] = {}
 
     def say(name: str, value: float, unit: str, limit: float | None, more: str = "") -> None:
