@@ -339,34 +339,22 @@ class Epoch(Generic[Push, Proxy]):
     def delta(self, type_url: str, parts: tuple[Part, ...], removed: Iterable[str] = (), *, unlike: str = "") -> Response:
         """A delta response with these parts. Shared by all who send the same; `unlike` is a nonce that it must not have."""
         removed = tuple(removed)
-
-        def bodies() -> list[bytes]:
-            return [part.delta for part in parts]
-
-        def join(nonce: str) -> bytes:
-            return delta_response(type_url, self.version, nonce, bodies(), removed)
-
-        return self._response(("delta", type_url, removed, *map(id, parts)), parts, bodies, join, unlike)
+        size = sum([len(part.delta) for part in parts])
+        join = partial(_delta, type_url, self.version, parts, removed)
+        return self._response(("delta", type_url, removed, *map(id, parts)), parts, size, join, unlike)
 
     def sotw(self, type_url: str, parts: tuple[Part, ...], *, unlike: str = "") -> Response:
         """A state-of-the-world response with these parts, shared likewise."""
+        size = sum([len(part.sotw) for part in parts])
+        return self._response(("sotw", type_url, *map(id, parts)), parts, size, partial(_sotw, type_url, self.version, parts), unlike)
 
-        def bodies() -> list[bytes]:
-            return [part.sotw for part in parts]
-
-        def join(nonce: str) -> bytes:
-            return sotw_response(type_url, self.version, nonce, bodies())
-
-        return self._response(("sotw", type_url, *map(id, parts)), parts, bodies, join, unlike)
-
-    def _response(
-        self, key: Any, parts: tuple[Part, ...], bodies: Callable[[], list[bytes]], join: Callable[[str], bytes], unlike: str
-    ) -> Response:
+    def _response(self, key: Any, parts: tuple[Part, ...], size: int, join: Callable[[str], bytes], unlike: str) -> Response:
+        """`join` must not hold the epoch: with a cycle a snapshot of a large mesh would stay until Python happens to look for it."""
         found = self._responses.get(key)
         if found is not None and found[1].nonce != unlike:
             return found[1]
         nonce = self.nonce()
-        is_shared = len(parts) <= 1 or sum(map(len, bodies())) < LARGE  # a large one with a private part is nobody else's
+        is_shared = len(parts) <= 1 or size < LARGE  # a large one with a private part is nobody else's
         response = Response(nonce, partial(join, nonce), is_shared=is_shared)
         if is_shared:
             if len(self._responses) > MOST_REMEMBERED:
@@ -385,6 +373,14 @@ class Epoch(Generic[Push, Proxy]):
     def nonce(self) -> str:
         """Unique in this process: the epoch's number, then a count. The number tells a reader of dumps which snapshot was acknowledged."""
         return f"{self.number}.{next(self._nonces)}"
+
+
+def _delta(type_url: str, version: str, parts: tuple[Part, ...], removed: tuple[str, ...], nonce: str) -> bytes:
+    return delta_response(type_url, version, nonce, [part.delta for part in parts], removed)
+
+
+def _sotw(type_url: str, version: str, parts: tuple[Part, ...], nonce: str) -> bytes:
+    return sotw_response(type_url, version, nonce, [part.sotw for part in parts])
 
 
 def _few(parts: list[Part]) -> tuple[Part, ...]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Hashable
 
 import pytest
@@ -14,6 +16,8 @@ from pilot.networking.generator import GroupKey
 from pilot.xds.cache import Epoch, ImpureGenerator
 from pilot.xds.frames import Framed
 from pilot.xds.names import NameSets
+from pilot.xds.requests import Request
+from pilot.xds.stream import Stream
 from tests.unit.pilot.xds.worlds import World, WorldGenerator, group_key
 
 NAMES = NameSets().intern(f"s{number}" for number in range(50))
@@ -152,3 +156,24 @@ def test_groups_that_nobody_asks_for_are_forgotten(epoch: Epoch[World, str], gen
         newest = after(newest, WORLD, generator)
         newest.view("p", TYPE_CLUSTER, None)
     assert sum(map(len, newest._before.values())) <= 2
+
+
+def test_an_epoch_that_is_over_goes_without_the_garbage_collector(generator: WorldGenerator) -> None:
+    """It holds a whole snapshot. In a cycle that would stay, push after push, until Python looks for cycles, 30 ms later for all."""
+    gc.disable()
+    try:
+        newest: Epoch[World, str] = Epoch(WORLD, generator, version="1")
+        gone = []
+        for number in range(3):
+            view = newest.view("p", TYPE_CLUSTER, None)
+            stream = Stream("p", newest, delta=True)
+            stream.receive(Request(TYPE_CLUSTER), 0.0)
+            sent = stream.next(0.0)
+            assert sent is not None and sent.payload and newest.sotw(TYPE_CLUSTER, newest.step(None, view)).payload
+            gone.append(weakref.ref(newest))
+            newest = Epoch(WORLD.but(clusters={"s1": str(number)}), generator, version=str(number), previous=newest)
+            newest.prepare([("p", TYPE_CLUSTER, None)])
+            del view, stream, sent
+        assert [reference() for reference in gone] == [None, None, None]
+    finally:
+        gc.enable()
