@@ -146,7 +146,7 @@ def measure(mesh: Mesh, *, tls: bool, quick: bool, whole: bool) -> dict[str, flo
     rounds = 3 if quick else 7
     shape = f"scoped to {mesh.visible} services" if mesh.visible else "flat"
     ports = f"{len(mesh.ports)} port{'s' if len(mesh.ports) > 1 else ''}"
-    discovers = "VIRTUAL_HOST_DISCOVERY" in mesh.metadata
+    discovers = bool(mesh.metadata.get("VIRTUAL_HOST_DISCOVERY"))
     variant = "delta with VHDS" if discovers else "delta"
     conditions = (
         f"{mesh.services} services x {mesh.endpoints} endpoints on {ports} in {mesh.namespaces} namespaces, {mesh.proxies} proxies, "
