@@ -261,7 +261,8 @@ class Crowd:
         await asyncio.sleep(random.uniform(0, POLL))
         while True:
             for kind in TYPES:
-                if self._wanted in await proxy.ask(kind) and kind == "endpoints":
+                answer = await proxy.ask(kind)
+                if kind == "endpoints" and self._wanted in answer:  # what is wanted may have changed while it waited for the answer
                     self._waiting.discard(proxy)
                     if not self._waiting:
                         self._met.set()
