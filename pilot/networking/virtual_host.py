@@ -75,9 +75,6 @@ class _Host(NamedTuple):
     routes: bytes
     source: ResourceKey
 
-    def with_domains(self, domains: tuple[str, ...]) -> _Host:
-        return self if domains is self.domains else self._replace(domains=domains)
-
     @property
     def head(self) -> bytes:
         """All but the routes."""
@@ -194,7 +191,7 @@ class _Builder:
         found = []
         for made, domains in zip(wanted, kept_domains([made.host.domains for made in wanted]), strict=True):
             if domains:
-                found.append(made if domains is made.host.domains else self._made(made.host.with_domains(domains)))
+                found.append(made if domains is made.host.domains else self._made(made.host._replace(domains=domains)))
         return sorted(found, key=lambda made: made.host.name)
 
     def _made(self, host: _Host) -> _Made:
